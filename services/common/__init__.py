@@ -1,0 +1,1 @@
+"""What every service shares: errors, settings, profile, images, telemetry. Knows no service."""

@@ -1,0 +1,142 @@
+"""The one error tree of the services.
+
+LikenessError
+├── InvalidInputError      a field of the request is wrong            -> INVALID_ARGUMENT
+│   └── ImageError         a picture cannot be taken                  -> INVALID_ARGUMENT
+├── NotFoundError          a named thing does not exist               -> NOT_FOUND
+├── ConflictError          a request id was used for another request  -> ALREADY_EXISTS
+├── PreconditionError      not possible in the present state          -> FAILED_PRECONDITION
+├── OverloadedError        a queue is full; try again later           -> RESOURCE_EXHAUSTED
+├── DeadlineError          the time given is over or too short        -> DEADLINE_EXCEEDED
+├── UnavailableError       something needed does not answer           -> UNAVAILABLE
+├── CancelledError         the caller or CancelLoop stopped the work  -> CANCELLED
+└── InternalError          a defect of ours; the text says nothing    -> INTERNAL
+
+A reason is stable and public; a message is for people and may change. The edges map an error once to a gRPC status
+(`grpc_errors.py`); nothing below the edges knows gRPC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Stable reasons, sent as google.rpc.ErrorInfo.reason."""
+
+    INVALID_FIELD = "INVALID_FIELD"
+    IMAGE_UNREADABLE = "IMAGE_UNREADABLE"
+    IMAGE_TOO_LARGE = "IMAGE_TOO_LARGE"
+    IMAGE_ANIMATED = "IMAGE_ANIMATED"
+    SESSION_NOT_FOUND = "SESSION_NOT_FOUND"
+    CANDIDATE_NOT_FOUND = "CANDIDATE_NOT_FOUND"
+    IMAGE_NOT_FOUND = "IMAGE_NOT_FOUND"
+    METRIC_NOT_FOUND = "METRIC_NOT_FOUND"
+    MODEL_NOT_FOUND = "MODEL_NOT_FOUND"
+    STRATEGY_NOT_FOUND = "STRATEGY_NOT_FOUND"
+    REQUEST_ID_REUSED = "REQUEST_ID_REUSED"
+    SESSION_BUSY = "SESSION_BUSY"
+    SESSION_NOT_RUNNING = "SESSION_NOT_RUNNING"
+    QUEUE_FULL = "QUEUE_FULL"
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    BACKEND_UNAVAILABLE = "BACKEND_UNAVAILABLE"
+    MODEL_UNAVAILABLE = "MODEL_UNAVAILABLE"
+    LANGUAGE_MODEL_UNAVAILABLE = "LANGUAGE_MODEL_UNAVAILABLE"
+    DATABASE_UNAVAILABLE = "DATABASE_UNAVAILABLE"
+    OBJECT_STORE_UNAVAILABLE = "OBJECT_STORE_UNAVAILABLE"
+    GENERATION_FAILED = "GENERATION_FAILED"
+    CANCELLED = "CANCELLED"
+    INTERNAL = "INTERNAL"
+
+
+class LikenessError(Exception):
+    """Root of the tree: what went wrong, stable reason first.
+
+    Attributes:
+        reason: Stable reason for programs.
+        message: Sentence for people.
+        field: Request field at fault, in proto spelling, or "".
+        metadata: Dynamic values of the message, for programs.
+        retry_after_seconds: When trying again makes sense; None if it does not.
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        message: str,
+        *,
+        field: str = "",
+        metadata: Mapping[str, str] | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.field = field
+        self.metadata = dict(metadata or {})
+        self.retry_after_seconds = retry_after_seconds
+
+
+class InvalidInputError(LikenessError):
+    """A request field has a value that is not allowed; the message says which values are."""
+
+    def __init__(self, field: str, problem: str, *, allowed: str = "", reason: Reason = Reason.INVALID_FIELD) -> None:
+        message = f"{field}: {problem}" + (f"; allowed: {allowed}" if allowed else "")
+        super().__init__(reason, message, field=field, metadata={"allowed": allowed} if allowed else None)
+
+
+class ImageError(InvalidInputError):
+    """A picture is unreadable, too large or animated."""
+
+    def __init__(self, reason: Reason, problem: str, *, field: str = "image", allowed: str = "") -> None:
+        super().__init__(field, problem, allowed=allowed, reason=reason)
+        self.problem = problem
+        self.allowed = allowed
+
+    def at(self, field: str) -> ImageError:
+        """The same error, blamed on the request field that carried the picture."""
+        return ImageError(self.reason, self.problem, field=field, allowed=self.allowed)
+
+
+class NotFoundError(LikenessError):
+    """A named session, picture, metric, model or strategy does not exist."""
+
+    def __init__(self, reason: Reason, kind: str, name: str, *, field: str = "", known: Iterable[str] = ()) -> None:
+        choices = ", ".join(sorted(known))
+        message = f"{kind} {name[:120]!r} does not exist" + (f"; known: {choices}" if choices else "")
+        super().__init__(reason, message, field=field, metadata={"kind": kind, "name": name[:120]})
+
+
+class ConflictError(LikenessError):
+    """A request_id came again with another body."""
+
+
+class PreconditionError(LikenessError):
+    """The session is not in a state that allows the call."""
+
+
+class OverloadedError(LikenessError):
+    """A queue is full."""
+
+
+class DeadlineError(LikenessError):
+    """The time given is over, or the queue is longer than it."""
+
+
+class UnavailableError(LikenessError):
+    """A backend, store or model does not answer."""
+
+
+class CancelledError(LikenessError):
+    """The work was stopped on request."""
+
+    def __init__(self, message: str = "cancelled on request") -> None:
+        super().__init__(Reason.CANCELLED, message)
+
+
+class InternalError(LikenessError):
+    """A defect of ours. The cause goes to the log, never to a client."""
+
+    def __init__(self, message: str = "internal error; see the server's log under this request id") -> None:
+        super().__init__(Reason.INTERNAL, message)

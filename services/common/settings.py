@@ -1,0 +1,69 @@
+"""Settings from the environment (prefix LIKENESS_), typed and frozen. One attribute a line, units in the names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MEBIBYTE = 1024 * 1024
+MAX_MESSAGE_BYTES = 64 * MEBIBYTE
+"""Largest gRPC message on every hop: client, gateway, Serve proxy, replica."""
+
+
+class Settings(BaseSettings):
+    """What an operator can set. The profile says which models run; this says where and how."""
+
+    model_config = SettingsConfigDict(env_prefix="LIKENESS_", frozen=True, extra="ignore")
+
+    home: Path = Field(default_factory=lambda: Path.home() / ".likeness")
+    """Folder for embedded stores, pictures and logs."""
+    profile: str = "embedded"
+    """Name of a file in profiles/, or the path of one."""
+    models_dir: Path | None = None
+    """Folder with the embedded models; None means models/ of the installation."""
+    database_url: str | None = None
+    """postgresql+asyncpg:// URL; None starts an embedded PostgreSQL under home."""
+    redis_url: str | None = None
+    """redis:// URL; None starts an embedded Redis under home."""
+    object_store_url: str | None = None
+    """file:///folder or s3://bucket/prefix; None means a folder under home."""
+    gateway_host: str = "127.0.0.1"
+    """Address that the gateway listens on."""
+    gateway_port: int = Field(default=7400, ge=0, le=65535)
+    """Port of the gateway's gRPC API; 0 picks a free one."""
+    http_port: int = Field(default=7401, ge=0, le=65535)
+    """Port of /metrics and /healthz; 0 picks a free one."""
+    generator_address: str = "127.0.0.1:9000"
+    """host:port of the gRPC proxy that serves the generator."""
+    scorer_address: str = "127.0.0.1:9000"
+    """host:port of the gRPC proxy that serves the scorer."""
+    refiner_address: str = "127.0.0.1:9000"
+    """host:port of the gRPC proxy that serves the refiner."""
+    serve_grpc_port: int = Field(default=9000, ge=1, le=65535)
+    """Port of Ray Serve's gRPC proxy when `likeness up` starts Ray."""
+    serve_http_port: int = Field(default=8000, ge=1, le=65535)
+    """Port of Ray Serve's HTTP proxy when `likeness up` starts Ray."""
+    request_timeout_seconds: float = Field(default=120.0, gt=0)
+    """Longest backend call when the client sets no deadline."""
+    embedding_ttl_seconds: int = Field(default=7 * 24 * 3600, gt=0)
+    """How long Redis keeps an embedding."""
+    request_id_ttl_seconds: int = Field(default=24 * 3600, gt=0)
+    """How long an answer is kept for idempotency."""
+    reflection: bool = True
+    """Whether the gateway offers gRPC server reflection."""
+    log_level: str = "INFO"
+    """DEBUG, INFO, WARNING or ERROR."""
+    torch_threads: int = Field(default=0, ge=0)
+    """Threads torch uses in each replica; 0 means all cores."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    lpips_weights_dir: Path | None = None
+    """Folder with squeezenet1_1_features.safetensors or a torch hub checkpoint; None looks in the usual places."""
+    llm_base_url: str | None = None
+    """OpenAI-compatible endpoint for the llm strategy; None leaves the strategy out."""
+    llm_model: str = ""
+    """Model name at that endpoint."""
+    llm_api_key: str = ""
+    """Key for that endpoint; never logged."""
