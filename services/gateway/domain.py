@@ -1,0 +1,352 @@
+"""Words of the gateway: sessions, rounds, candidates and what happens to them. Plain values; no transport, no SQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class Aspect(StrEnum):
+    """What a refinement round looks at, in ImageRepainter's order."""
+
+    OVERALL = "overall"
+    STYLE = "style"
+    COLOR = "color"
+    DETAIL = "detail"
+
+
+class SessionState(StrEnum):
+    """What a session is doing."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+class StopReason(StrEnum):
+    """Why a loop stopped."""
+
+    ROUNDS_DONE = "rounds_done"
+    TARGET_REACHED = "target_reached"
+    PLATEAU = "plateau"
+    BUDGET_SPENT = "budget_spent"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class ItemError:
+    """Why one item failed; `reason` is a value of services.common.errors.Reason."""
+
+    reason: str
+    message: str
+    field: str = ""
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What is known of a stored picture."""
+
+    content_hash: str
+    pixel_hash: str
+    media_type: str
+    width_pixels: int
+    height_pixels: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A named property of a picture or an object; confidence 0..1, 0 when unknown."""
+
+    name: str
+    value: str
+    aspect: Aspect | None = None
+    confidence: float = 0.0
+
+
+@dataclass(frozen=True)
+class ObjectNode:
+    """One object of a picture; questions are (question, answer) pairs."""
+
+    name: str
+    features: tuple[Feature, ...] = ()
+    questions: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Relation:
+    """subject predicate object, such as car, left of, cat."""
+
+    subject: str
+    predicate: str
+    object: str
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Image Understanding Tree of ImageRepainter."""
+
+    base_caption: str
+    overall_features: tuple[Feature, ...] = ()
+    objects: tuple[ObjectNode, ...] = ()
+    relations: tuple[Relation, ...] = ()
+
+
+@dataclass(frozen=True)
+class PromptEdit:
+    """One change of a prompt."""
+
+    property: str
+    before: str = ""
+    after: str = ""
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """What should change."""
+
+    text: str
+    aspect: Aspect | None = None
+    edits: tuple[PromptEdit, ...] = ()
+
+
+@dataclass(frozen=True)
+class ProposedPrompt:
+    """A prompt to try and how it came about."""
+
+    text: str
+    origin: str
+    edits: tuple[PromptEdit, ...] = ()
+
+
+@dataclass(frozen=True)
+class PromptAttempt:
+    """A prompt tried before, with its loop score."""
+
+    prompt: str
+    round_number: int
+    score: float
+
+
+@dataclass(frozen=True)
+class GenerationRecord:
+    """Everything needed to make the same picture again."""
+
+    prompt: str
+    negative_prompt: str
+    seed: int
+    steps: int
+    guidance_scale: float
+    scheduler: str
+    width_pixels: int
+    height_pixels: int
+    model: str
+    model_revision: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric's value; `normalized` is 0..1 with 1 best; on `error` both values are 0."""
+
+    metric: str
+    revision: str
+    raw: float
+    normalized: float
+    higher_is_better: bool
+    minimum: float | None = None
+    maximum: float | None = None
+    error: ItemError | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A prompt, its picture and the picture's scores. `id` is "r<round>c<index>", both from 1."""
+
+    id: str
+    round_number: int
+    prompt: str
+    origin: str
+    seed: int
+    edits: tuple[PromptEdit, ...] = ()
+    image: ImageInfo | None = None
+    record: GenerationRecord | None = None
+    scores: tuple[Score, ...] = ()
+    loop_score: float | None = None
+    error: ItemError | None = None
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of a session."""
+
+    number: int
+    strategy: str
+    aspect: Aspect | None
+    base_prompt: str
+    candidates: tuple[Candidate, ...]
+    create_time: datetime
+    best_candidate_id: str = ""
+    feedback: Feedback | None = None
+    gain: float | None = None
+    finished: bool = False
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """How candidates are made and scored, defaults filled in."""
+
+    metrics: tuple[str, ...]
+    selection_metrics: tuple[str, ...]
+    generator_model: str
+    steps: int | None = None
+    guidance_scale: float | None = None
+    seed: int = 0
+    show_scores: bool = True
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """How an automatic loop runs, defaults filled in. Gains and scores are loop scores, 0..1."""
+
+    strategy: str
+    rounds: int
+    candidates: int
+    image_budget: int
+    target_score: float | None = None
+    plateau_rounds: int | None = None
+    plateau_gain: float = 0.001
+    first_prompt: str = ""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Candidate ids, most similar first."""
+
+    candidate_ids: tuple[str, ...]
+    create_time: datetime
+
+
+@dataclass(frozen=True)
+class Session:
+    """A session as stored."""
+
+    id: str
+    display_name: str
+    target: ImageInfo
+    settings: SessionSettings
+    state: SessionState
+    create_time: datetime
+    update_time: datetime
+    round_count: int = 0
+    best: Candidate | None = None
+    tree: Tree | None = None
+    stop_reason: StopReason | None = None
+    error: ItemError | None = None
+    last_event_sequence: int = 0
+
+
+# Events. Durable ones are stored with a sequence; CandidateProgress is live only.
+
+
+@dataclass(frozen=True)
+class StateChanged:
+    """The session's state changed."""
+
+    state: SessionState
+    stop_reason: StopReason | None = None
+    error: ItemError | None = None
+
+
+@dataclass(frozen=True)
+class TargetUnderstood:
+    """A strategy described the target."""
+
+    tree: Tree
+    prompt: str
+
+
+@dataclass(frozen=True)
+class RoundStarted:
+    """A round began; its candidates have prompts only."""
+
+    round: Round
+
+
+@dataclass(frozen=True)
+class CandidateProgress:
+    """A denoising step was done; both numbers 0 while queued."""
+
+    candidate_id: str
+    step: int
+    total_steps: int
+
+
+@dataclass(frozen=True)
+class CandidateGenerated:
+    """A picture is stored."""
+
+    candidate: Candidate
+
+
+@dataclass(frozen=True)
+class CandidateScored:
+    """Scores are stored."""
+
+    candidate: Candidate
+
+
+@dataclass(frozen=True)
+class CandidateFailed:
+    """A candidate failed."""
+
+    candidate: Candidate
+
+
+@dataclass(frozen=True)
+class RoundFinished:
+    """A round is done."""
+
+    round: Round
+
+
+@dataclass(frozen=True)
+class FeedbackGiven:
+    """A person gave feedback."""
+
+    feedback: Feedback
+    revised_prompt: str
+
+
+@dataclass(frozen=True)
+class CandidatesRanked:
+    """A person ranked candidates."""
+
+    ranking: Ranking
+
+
+EventBody = (
+    StateChanged
+    | TargetUnderstood
+    | RoundStarted
+    | CandidateProgress
+    | CandidateGenerated
+    | CandidateScored
+    | CandidateFailed
+    | RoundFinished
+    | FeedbackGiven
+    | CandidatesRanked
+)
+
+
+@dataclass(frozen=True)
+class SessionEvent:
+    """An event of a session; sequence 0 marks a live event."""
+
+    session_id: str
+    sequence: int
+    create_time: datetime
+    body: EventBody = field(repr=False)

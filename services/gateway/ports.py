@@ -1,0 +1,291 @@
+"""What the gateway's domain needs from the outside, as protocols. Implementations: backends/, objects.py, scoring.py."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.gateway.domain import (
+    Aspect,
+    Feedback,
+    GenerationRecord,
+    ItemError,
+    PromptAttempt,
+    PromptEdit,
+    ProposedPrompt,
+    Score,
+    Tree,
+)
+
+
+@dataclass(frozen=True)
+class GenerationItem:
+    """One picture to make; None means the model's default."""
+
+    item_id: str
+    prompt: str
+    seed: int
+    negative_prompt: str = ""
+    steps: int | None = None
+    guidance_scale: float | None = None
+    width_pixels: int | None = None
+    height_pixels: int | None = None
+    scheduler: str = ""
+
+
+@dataclass(frozen=True)
+class GenerationProgress:
+    """Denoising steps done; both 0 while queued."""
+
+    item_id: str
+    step: int
+    total_steps: int
+
+
+@dataclass(frozen=True)
+class GeneratedImage:
+    """A finished picture as PNG bytes."""
+
+    item_id: str
+    data: bytes
+    record: GenerationRecord
+    prompt_truncated: bool
+
+
+@dataclass(frozen=True)
+class GenerationFailure:
+    """An item that failed while the others went on."""
+
+    item_id: str
+    error: ItemError
+
+
+GenerationEvent = GenerationProgress | GeneratedImage | GenerationFailure
+
+
+@dataclass(frozen=True)
+class GenerationLimits:
+    """Allowed and default values of a generator model."""
+
+    default_steps: int
+    max_steps: int
+    default_guidance_scale: float
+    width_pixels: int
+    height_pixels: int
+    size_multiple_pixels: int
+    max_side_pixels: int
+    schedulers: tuple[str, ...]
+    token_limit: int
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A model of a backend; role is "generator", "embedder" or "language"."""
+
+    id: str
+    revision: str
+    role: str
+    source: str
+    embedded: bool
+    license: str
+    limits: GenerationLimits | None = None
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """A metric of the scorer. `input` is "image-image" or "text-image"."""
+
+    id: str
+    revision: str
+    description: str
+    input: str
+    higher_is_better: bool
+    minimum: float | None
+    maximum: float | None
+    preprocessing: str
+    embedding_model: str
+    token_limit: int | None
+    embedded: bool
+    license: str
+
+
+@dataclass(frozen=True)
+class StrategyInfo:
+    """A strategy of the refiner."""
+
+    id: str
+    revision: str
+    description: str
+    embedded: bool
+
+
+@dataclass(frozen=True)
+class EmbeddingVector:
+    """An embedding as raw little-endian float32 bytes."""
+
+    model: str
+    revision: str
+    preprocessing: str
+    dimensions: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class ScoreSubject:
+    """A picture to score by bytes and/or known embeddings."""
+
+    data: bytes | None
+    embeddings: tuple[EmbeddingVector, ...] = ()
+
+
+@dataclass(frozen=True)
+class CandidateScores:
+    """Scores of one candidate in the order of the metrics asked for."""
+
+    scores: tuple[Score, ...]
+    text_truncated: bool = False
+
+
+class GeneratorPort(Protocol):
+    """Makes pictures. Closing the iterator (or cancelling its task) cancels the backend call."""
+
+    def generate(
+        self, items: Sequence[GenerationItem], *, model: str, request_id: str, timeout_seconds: float
+    ) -> AsyncIterator[GenerationEvent]:
+        """Streams events; every item ends with a GeneratedImage or a GenerationFailure."""
+        ...
+
+    async def list_models(self) -> list[ModelInfo]:
+        """Generator models, the default first."""
+        ...
+
+
+class ScorerPort(Protocol):
+    """Embeds and scores pictures."""
+
+    async def embed(self, model: str, images: Sequence[bytes], *, request_id: str) -> list[EmbeddingVector]:
+        """Embeddings in order."""
+        ...
+
+    async def score(
+        self,
+        *,
+        target: ScoreSubject | None,
+        text: str,
+        candidates: Sequence[ScoreSubject],
+        metrics: Sequence[str],
+        request_id: str,
+    ) -> list[CandidateScores]:
+        """Scores in the order of the candidates."""
+        ...
+
+    async def list_metrics(self) -> list[MetricInfo]:
+        """Metrics of the deployment."""
+        ...
+
+    async def list_models(self) -> list[ModelInfo]:
+        """Embedding models of the deployment."""
+        ...
+
+
+class RefinerPort(Protocol):
+    """The four verbs."""
+
+    async def understand(self, strategy: str, image: bytes, *, request_id: str) -> tuple[Tree, str]:
+        """Tree and first prompt."""
+        ...
+
+    async def propose(
+        self,
+        strategy: str,
+        *,
+        target: bytes,
+        tree: Tree | None,
+        base_prompt: str,
+        round_number: int,
+        prompt_count: int,
+        aspect: Aspect | None,
+        history: Sequence[PromptAttempt],
+        seed: int,
+        request_id: str,
+    ) -> list[ProposedPrompt]:
+        """Prompts of a round, at most prompt_count."""
+        ...
+
+    async def critique(
+        self,
+        strategy: str,
+        *,
+        target: bytes,
+        best: bytes,
+        best_prompt: str,
+        tree: Tree | None,
+        aspect: Aspect | None,
+        round_number: int,
+        request_id: str,
+    ) -> tuple[Feedback, float]:
+        """Feedback and the critic's agreement, 0..1."""
+        ...
+
+    async def revise(
+        self, strategy: str, prompt: str, feedback: Feedback, *, request_id: str
+    ) -> tuple[str, tuple[PromptEdit, ...]]:
+        """Revised prompt and what changed."""
+        ...
+
+    async def list_strategies(self) -> list[StrategyInfo]:
+        """Strategies of the deployment."""
+        ...
+
+    async def list_models(self) -> list[ModelInfo]:
+        """Language and captioning models."""
+        ...
+
+
+class ObjectStore(Protocol):
+    """Bytes by SHA-256."""
+
+    async def put(self, data: bytes) -> str:
+        """Stores bytes durably (idempotent) and returns their content hash."""
+        ...
+
+    async def get(self, content_hash: str) -> bytes:
+        """Bytes of a hash; NotFoundError(IMAGE_NOT_FOUND) if absent."""
+        ...
+
+    async def delete(self, content_hash: str) -> None:
+        """Removes bytes; absent is fine."""
+        ...
+
+    async def check(self) -> None:
+        """Raises UnavailableError(OBJECT_STORE_UNAVAILABLE) if it cannot be written to."""
+        ...
+
+
+@dataclass(frozen=True)
+class ScorableImage:
+    """A picture with the address of its normalized pixels."""
+
+    data: bytes
+    pixel_hash: str
+
+
+class Scoring(Protocol):
+    """The scorer behind the embedding cache."""
+
+    async def score(
+        self,
+        *,
+        target: ScorableImage | None,
+        text: str,
+        candidates: Sequence[ScorableImage],
+        metrics: Sequence[str],
+        request_id: str,
+    ) -> list[CandidateScores]:
+        """Embeds what the cache lacks, then compares. NotFoundError(METRIC_NOT_FOUND) names the known ids."""
+        ...
+
+    async def metrics(self) -> dict[str, MetricInfo]:
+        """Metrics of the deployment by id."""
+        ...
