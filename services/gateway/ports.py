@@ -1,4 +1,4 @@
-"""What the gateway's domain needs from the outside, as protocols. Implementations: backends/, objects.py, scoring.py."""
+"""What the gateway needs from outside, as protocols. Implementations: backends/, objects.py, scoring.py."""
 
 from __future__ import annotations
 
