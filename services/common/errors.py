@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from typing import ClassVar
 
 
 class Reason(StrEnum):
@@ -54,12 +55,15 @@ class LikenessError(Exception):
     """Root of the tree: what went wrong, stable reason first.
 
     Attributes:
+        code: Name of the status code that the edges answer with.
         reason: Stable reason for programs.
         message: Sentence for people.
         field: Request field at fault, in proto spelling, or "".
         metadata: Dynamic values of the message, for programs.
         retry_after_seconds: When trying again makes sense; None if it does not.
     """
+
+    code: ClassVar[str] = "INTERNAL"
 
     def __init__(
         self,
@@ -77,9 +81,19 @@ class LikenessError(Exception):
         self.metadata = dict(metadata or {})
         self.retry_after_seconds = retry_after_seconds
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors travel between Ray processes; the default would call __init__ with the message alone.
+        return _rebuild, (type(self), self.message), self.__dict__
+
+
+def _rebuild(kind: type[LikenessError], message: str) -> LikenessError:
+    return kind.__new__(kind, message)
+
 
 class InvalidInputError(LikenessError):
     """A request field has a value that is not allowed; the message says which values are."""
+
+    code = "INVALID_ARGUMENT"
 
     def __init__(self, field: str, problem: str, *, allowed: str = "", reason: Reason = Reason.INVALID_FIELD) -> None:
         message = f"{field}: {problem}" + (f"; allowed: {allowed}" if allowed else "")
@@ -102,34 +116,51 @@ class ImageError(InvalidInputError):
 class NotFoundError(LikenessError):
     """A named session, picture, metric, model or strategy does not exist."""
 
-    def __init__(self, reason: Reason, kind: str, name: str, *, field: str = "", known: Iterable[str] = ()) -> None:
+    code = "NOT_FOUND"
+
+    def __init__(
+        self, reason: Reason, kind: str, name: str, *, field: str = "", known: Iterable[str] = (), hint: str = ""
+    ) -> None:
         choices = ", ".join(sorted(known))
-        message = f"{kind} {name[:120]!r} does not exist" + (f"; known: {choices}" if choices else "")
+        message = f"{kind} {name[:120]!r} does not exist" + (f": {hint}" if hint else "")
+        message += f"; known: {choices}" if choices else ""
         super().__init__(reason, message, field=field, metadata={"kind": kind, "name": name[:120]})
 
 
 class ConflictError(LikenessError):
     """A request_id came again with another body."""
 
+    code = "ALREADY_EXISTS"
+
 
 class PreconditionError(LikenessError):
     """The session is not in a state that allows the call."""
+
+    code = "FAILED_PRECONDITION"
 
 
 class OverloadedError(LikenessError):
     """A queue is full."""
 
+    code = "RESOURCE_EXHAUSTED"
+
 
 class DeadlineError(LikenessError):
     """The time given is over, or the queue is longer than it."""
+
+    code = "DEADLINE_EXCEEDED"
 
 
 class UnavailableError(LikenessError):
     """A backend, store or model does not answer."""
 
+    code = "UNAVAILABLE"
+
 
 class CancelledError(LikenessError):
     """The work was stopped on request."""
+
+    code = "CANCELLED"
 
     def __init__(self, message: str = "cancelled on request") -> None:
         super().__init__(Reason.CANCELLED, message)

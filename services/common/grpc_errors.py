@@ -18,17 +18,19 @@ from services.common.errors import LikenessError, Reason
 
 DOMAIN = "likeness"
 
-# Order matters: the first class that matches gives the code.
-_CODES: tuple[tuple[type[LikenessError], grpc.StatusCode], ...] = (
-    (errors.InvalidInputError, grpc.StatusCode.INVALID_ARGUMENT),
-    (errors.NotFoundError, grpc.StatusCode.NOT_FOUND),
-    (errors.ConflictError, grpc.StatusCode.ALREADY_EXISTS),
-    (errors.PreconditionError, grpc.StatusCode.FAILED_PRECONDITION),
-    (errors.OverloadedError, grpc.StatusCode.RESOURCE_EXHAUSTED),
-    (errors.DeadlineError, grpc.StatusCode.DEADLINE_EXCEEDED),
-    (errors.UnavailableError, grpc.StatusCode.UNAVAILABLE),
-    (errors.CancelledError, grpc.StatusCode.CANCELLED),
-)
+_CLASSES: dict[str, type[LikenessError]] = {
+    kind.code: kind
+    for kind in (
+        errors.InvalidInputError,
+        errors.NotFoundError,
+        errors.ConflictError,
+        errors.PreconditionError,
+        errors.OverloadedError,
+        errors.DeadlineError,
+        errors.UnavailableError,
+        errors.CancelledError,
+    )
+}
 
 _DEFAULT_REASONS: dict[grpc.StatusCode, Reason] = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: Reason.QUEUE_FULL,
@@ -40,7 +42,7 @@ _DEFAULT_REASONS: dict[grpc.StatusCode, Reason] = {
 
 def code_of(error: LikenessError) -> grpc.StatusCode:
     """gRPC status code of an error."""
-    return next((code for kind, code in _CODES if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
+    return grpc.StatusCode[error.code]
 
 
 def to_detail(error: LikenessError) -> str:
@@ -67,7 +69,7 @@ def from_status(code: grpc.StatusCode, detail: str | None, *, backend: str) -> L
         error: LikenessError = errors.InvalidInputError(field or "request", message, reason=reason)
         error.message = message
         return error
-    kind = next((kind for kind, mapped in _CODES if mapped is code), None)
+    kind = _CLASSES.get(code.name)
     if kind is None or kind is errors.CancelledError:
         return errors.CancelledError(message) if kind else errors.InternalError()
     error = LikenessError.__new__(kind)

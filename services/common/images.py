@@ -1,16 +1,20 @@
 """Decoding and normalizing pictures, the same in every service.
 
 The documented rule: a picture is decoded to 8-bit RGB after its EXIF orientation is applied. Alpha is laid over white.
-16-bit and float grey values are scaled to 8 bits. CMYK, palette and grey modes are converted. Formats, the pixel limit
-and the byte limit are checked before any pixel is decoded. Animated and multi-frame files, empty and broken files are
-refused. Nothing is ever fetched from an address.
+16-bit and float gray values are scaled to 8 bits. CMYK, palette and gray modes are converted; color profiles are not
+applied. Formats, the pixel limit and the byte limit are checked before any pixel is decoded. Animated and multi-page
+files, empty and broken files are refused; of a JPEG with further pictures inside (MPO: previews, depth, gain maps) the
+first is taken. Broken metadata alone is no reason to refuse. Nothing is ever fetched from an address.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,12 +73,11 @@ def decode(data: bytes, *, field: str = "image", max_pixels: int = MAX_PIXELS) -
         problem = f"the file has {len(data):,} bytes"
         raise ImageError(Reason.IMAGE_TOO_LARGE, problem, field=field, allowed=f"at most {MAX_BYTES:,} bytes")
     try:
-        with warnings.catch_warnings():
-            # Pillow only warns between its own limit and twice it; ours is checked below, before any pixel is read.
-            warnings.simplefilter("ignore")
+        with _quiet.warnings_off():
             picture = Image.open(io.BytesIO(data), formats=ALLOWED_FORMATS)
             _check_header(picture, field, max_pixels)
-            media_type = Image.MIME[picture.format or "PNG"]
+            # Pillow calls a JPEG with further pictures inside MPO.
+            media_type = Image.MIME["JPEG" if picture.format == "MPO" else picture.format or "PNG"]
             rgb = _normalize(picture)
     except ImageError:
         raise
@@ -110,18 +113,20 @@ def _check_header(picture: Image.Image, field: str, max_pixels: int) -> None:
         problem = f"the picture has {picture.width} x {picture.height} pixels"
         allowed = f"sides of at least {MIN_SIDE_PIXELS} pixels"
         raise ImageError(Reason.IMAGE_UNREADABLE, problem, field=field, allowed=allowed)
-    frames = getattr(picture, "n_frames", 1)
+    frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
     if frames > 1:
         raise ImageError(Reason.IMAGE_ANIMATED, f"the file has {frames} frames", field=field, allowed="one frame")
 
 
 def _normalize(picture: Image.Image) -> Image.Image:
     picture.load()
-    upright = ImageOps.exif_transpose(picture)
+    upright = _upright(picture)
+    if upright.mode == "La":
+        upright = upright.convert("LA")
     mode = upright.mode
     if mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
         return _scale_to_8_bit(upright).convert("RGB")
-    if mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in upright.info:
+    if mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in upright.info:
         rgba = upright.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
         return Image.alpha_composite(white, rgba).convert("RGB")
@@ -130,12 +135,50 @@ def _normalize(picture: Image.Image) -> Image.Image:
     return Image.frombytes("RGB", rgb.size, rgb.tobytes())
 
 
+def _upright(picture: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # Pillow raises many kinds for broken EXIF data; the pixels are whole
+        return picture
+
+
 def _scale_to_8_bit(picture: Image.Image) -> Image.Image:
-    values = np.asarray(picture).astype(np.float64)
-    if picture.mode == "F":
-        # Float pictures have no agreed range: 0..1 unless the values say otherwise.
-        top = max(1.0, float(np.nanmax(values)))
-        values = np.nan_to_num(values) / top * 255.0
-    else:
-        values = values / 257.0
-    return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8), "L")
+    values = np.asarray(picture).astype(np.float32)
+    finite = values[np.isfinite(values)]
+    # 16-bit values fill 0..65535. Float and 32-bit ones have no agreed range: 0..1 and 0..65535, unless values exceed
+    # it, then up to the largest.
+    top = max(1.0 if picture.mode == "F" else 65535.0, float(finite.max(initial=0.0)))
+    scaled = np.nan_to_num(values, nan=0.0, posinf=top, neginf=0.0) * (255.0 / top)
+    return Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))
+
+
+class _Quiet:
+    """Pillow warns of large pictures and odd metadata; what matters of it is checked here.
+
+    Warning filters belong to the process, so the first thread in turns them off and the last one out restores them.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._saved = warnings.catch_warnings()
+
+    @contextmanager
+    def warnings_off(self) -> Iterator[None]:
+        """No warnings inside."""
+        with self._lock:
+            if self._users == 0:
+                self._saved = warnings.catch_warnings()
+                self._saved.__enter__()
+                warnings.simplefilter("ignore")
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if self._users == 0:
+                    self._saved.__exit__(None, None, None)
+
+
+_quiet = _Quiet()

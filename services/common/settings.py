@@ -47,6 +47,8 @@ class Settings(BaseSettings):
     """Port of Ray Serve's HTTP proxy when `likeness up` starts Ray."""
     request_timeout_seconds: float = Field(default=120.0, gt=0)
     """Longest backend call when the client sets no deadline."""
+    max_running_sessions: int = Field(default=16, ge=1, le=1024)
+    """Sessions that one gateway works on at the same time; more wait their turn."""
     embedding_ttl_seconds: int = Field(default=7 * 24 * 3600, gt=0)
     """How long Redis keeps an embedding."""
     request_id_ttl_seconds: int = Field(default=24 * 3600, gt=0)

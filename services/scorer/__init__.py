@@ -1,0 +1,1 @@
+"""The scorer: embeddings and similarity metrics. A value never depends on batch mates."""

@@ -1,0 +1,279 @@
+"""The async client: the same calls on grpc.aio."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import io
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Self, Unpack
+
+import grpc
+from PIL import Image
+
+from likeness import _calls, _regeneration
+from likeness import _types as t
+from likeness._calls import Call, Result
+from likeness._channel import DEFAULT_ADDRESS, OPTIONS, Tls
+from likeness._errors import REQUEST_ID_HEADER, LikenessError, from_rpc_error
+from likeness._events import Event
+from likeness._following import Follower
+from likeness._options import LoopOptions, RegenerationOptions, SessionOptions, split
+from likeness._retry import RetryPolicy
+from likeness.gateway.v1 import session_pb2
+
+
+class AsyncClient:
+    """`Client` for asyncio: the same methods as coroutines and async iterators.
+
+        async with AsyncClient() as client:
+            result = await client.regenerate("picture.png", rounds=4)
+
+    Args:
+        address: host:port of the gateway.
+        tls: Set for an encrypted connection.
+        timeout_seconds: Deadline of a call, all attempts together. Watches have none.
+        retry: When a failed call is made again.
+    """
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        tls: Tls | None = None,
+        timeout_seconds: float = 120.0,
+        retry: RetryPolicy | None = None,
+    ) -> None:
+        self.address = address
+        self._timeout_seconds = timeout_seconds
+        self._retry = retry or RetryPolicy()
+        self._channel = (
+            grpc.aio.insecure_channel(address, options=OPTIONS)
+            if tls is None
+            else grpc.aio.secure_channel(address, tls.credentials(), options=OPTIONS)
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connection; calls under way are cancelled."""
+        await self._channel.close()
+
+    # Sessions
+
+    async def create_session(self, target: t.ImageSource, **options: Unpack[SessionOptions]) -> t.Session:
+        """Creates a session for a target picture; keyword arguments are those of `SessionOptions`."""
+        return await self._run(_calls.create_session(target, options))
+
+    async def get_session(self, session: t.Session | str) -> t.SessionDetails:
+        """The session with its rounds and rankings."""
+        return await self._run(_calls.get_session(session))
+
+    async def list_sessions(self, *, page_size: int = 0) -> AsyncIterator[t.Session]:
+        """All sessions, newest first; pages are fetched as they are needed. 0 means the server's page size."""
+        token = ""
+        while True:
+            page, token = await self._run(_calls.list_sessions(page_size, token))
+            for session in page:
+                yield session
+            if not token:
+                return
+
+    async def delete_session(self, session: t.Session | str) -> None:
+        """Deletes a session with its rounds and events; a running loop is cancelled first."""
+        await self._run(_calls.delete_session(session))
+
+    def submit_prompt(
+        self, session: t.Session | str, prompt: str, *, image_count: int | None = None
+    ) -> AsyncIterator[Event]:
+        """Makes and scores pictures for a prompt, and yields events until they are scored.
+
+        The round goes on if the caller leaves the iterator. A broken connection is mended: the rest is watched.
+        """
+        first = _calls.submit_prompt(session, prompt, image_count)
+        follower = Follower("", self._retry)
+
+        def next_call() -> Call[session_pb2.SessionEvent]:
+            return _calls.watch(session, follower.cursor, True) if follower.cursor else first
+
+        return self._follow(follower, next_call)
+
+    async def start_loop(self, session: t.Session | str, **options: Unpack[LoopOptions]) -> t.Session:
+        """Starts an automatic loop and returns at once; keyword arguments are those of `LoopOptions`. See `watch`."""
+        return await self._run(_calls.start_loop(session, options))
+
+    async def cancel_loop(self, session: t.Session | str) -> t.Session:
+        """Stops the loop or round of the session; returns when it is no longer running."""
+        return await self._run(_calls.cancel_loop(session))
+
+    async def submit_feedback(
+        self, session: t.Session | str, text: str, *, aspect: t.Aspect | None = None, candidate_id: str = ""
+    ) -> t.RevisedPrompt:
+        """Records feedback and returns the prompt of the candidate (default: the best so far) revised by it."""
+        return await self._run(_calls.submit_feedback(session, text, aspect, candidate_id))
+
+    async def rank_images(self, session: t.Session | str, candidate_ids: Sequence[str]) -> t.Ranking:
+        """Records an order of candidates by likeness, most similar first."""
+        return await self._run(_calls.rank_images(session, candidate_ids))
+
+    def watch(
+        self, session: t.Session | str, *, after_cursor: str = "", until_idle: bool = False
+    ) -> AsyncIterator[Event]:
+        """Yields a snapshot, then every event after the cursor once and in order, then live ones.
+
+        Reconnects by itself when the gateway goes away for a while. Ends when the session is deleted or, with
+        `until_idle`, when it is not running.
+        """
+        follower = Follower(after_cursor, self._retry)
+        return self._follow(follower, lambda: _calls.watch(session, follower.cursor, until_idle))
+
+    async def regenerate(
+        self,
+        target: t.ImageSource,
+        *,
+        on_event: Callable[[Event], Awaitable[None] | None] | None = None,
+        **options: Unpack[RegenerationOptions],
+    ) -> t.RegenerationResult:
+        """Creates a session, runs a loop to its end, and returns the best picture with its prompt.
+
+        If the wait is left by an exception (a cancelled task too), the loop is cancelled; what it made stays.
+
+        Args:
+            target: Picture to regenerate.
+            on_event: Called with every event, the snapshot first; may be a coroutine function.
+            options: Those of `SessionOptions` and `LoopOptions`.
+
+        Raises:
+            LoopFailed: The loop ended in a failure.
+            Cancelled: Somebody stopped the loop before it had a picture.
+        """
+        session_options, loop_options = split(options)
+        session = await self.create_session(target, **session_options)
+        try:
+            await self.start_loop(session, **loop_options)
+            async for event in self.watch(session, until_idle=True):
+                if on_event is not None:
+                    answer = on_event(event)
+                    if inspect.isawaitable(answer):
+                        await answer
+        except BaseException:
+            await asyncio.shield(self._cancel_quietly(session))
+            raise
+        details = await self.get_session(session)
+        best = _regeneration.best_of(details.session)
+        png = await self.get_image_bytes(_regeneration.image_of(best))
+        return t.RegenerationResult(details.session, details.rounds, best, png)
+
+    # Pictures
+
+    async def upload_image(self, source: t.ImageSource) -> t.ImageInfo:
+        """Stores a picture. Uploading the same bytes again is free."""
+        return await self._run(_calls.upload_image(source))
+
+    async def get_image(self, picture: t.ImageInfo | str) -> Image.Image:
+        """A stored picture, by its info or content hash."""
+        image = Image.open(io.BytesIO(await self.get_image_bytes(picture)))
+        image.load()
+        return image
+
+    async def get_image_bytes(self, picture: t.ImageInfo | str) -> bytes:
+        """The stored bytes of a picture as they are, text chunks included."""
+        return await self._run(_calls.get_image(picture))
+
+    async def score(
+        self,
+        target: t.ImageSource | None,
+        candidates: Sequence[t.ImageSource],
+        *,
+        text: str = "",
+        metrics: Sequence[str] = (),
+    ) -> tuple[t.ImageScores, ...]:
+        """Scores candidates against a target and/or a text, in order, without storing them. A bad one fails alone."""
+        return await self._run(_calls.score(target, candidates, text, metrics))
+
+    # Catalogue
+
+    async def models(self) -> t.ModelList:
+        """Models of all services."""
+        return await self._run(_calls.models())
+
+    async def metrics(self) -> tuple[t.Metric, ...]:
+        """Metrics of the deployment."""
+        return await self._run(_calls.metrics())
+
+    async def strategies(self) -> tuple[t.Strategy, ...]:
+        """Strategies of the deployment, the default first."""
+        return await self._run(_calls.strategies())
+
+    async def status(self) -> t.Status:
+        """State of the gateway and of everything that it needs."""
+        return await self._run(_calls.status())
+
+    # Running calls
+
+    async def _run(self, call: Call[Result]) -> Result:
+        invoke = self._channel.unary_unary(
+            call.path,
+            request_serializer=type(call.request).SerializeToString,
+            response_deserializer=call.response.FromString,
+        )
+        deadline, failures = time.monotonic() + self._timeout_seconds, 0
+        while True:
+            left = max(deadline - time.monotonic(), 0.001)
+            try:
+                metadata = ((REQUEST_ID_HEADER, call.request_id),)
+                return call.convert(await invoke(call.request, timeout=left, metadata=metadata))
+            except grpc.RpcError as failure:
+                error = from_rpc_error(failure, request_id=call.request_id, address=self.address)
+                failures += 1
+                delay = self._retry.delay_seconds(error, failures) if call.repeatable else None
+                if delay is None or time.monotonic() + delay >= deadline:
+                    raise error from None
+                await asyncio.sleep(delay)
+
+    async def _follow(
+        self, follower: Follower, next_call: Callable[[], Call[session_pb2.SessionEvent]]
+    ) -> AsyncIterator[Event]:
+        while True:
+            call = next_call()
+            try:
+                async for message in self._stream(call):
+                    event = follower.accept(message)
+                    if event is not None:
+                        yield event
+                return
+            except LikenessError as error:
+                delay = follower.delay_seconds(error)
+                if delay is None:
+                    raise
+                await asyncio.sleep(delay)
+
+    async def _stream(self, call: Call[Result]) -> AsyncIterator[Result]:
+        invoke = self._channel.unary_stream(
+            call.path,
+            request_serializer=type(call.request).SerializeToString,
+            response_deserializer=call.response.FromString,
+        )
+        answers = invoke(call.request, metadata=((REQUEST_ID_HEADER, call.request_id),))
+        try:
+            async for answer in answers:
+                yield call.convert(answer)
+        except grpc.RpcError as failure:
+            raise from_rpc_error(failure, request_id=call.request_id, address=self.address) from None
+        finally:
+            answers.cancel()
+
+    async def _cancel_quietly(self, session: t.Session) -> None:
+        """Stops the loop if it still runs; the exception under way matters more than a failure to do so."""
+        try:
+            await self.cancel_loop(session)
+        except LikenessError:
+            return

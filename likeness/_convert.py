@@ -1,0 +1,294 @@
+"""From the contracts' messages to the client's types. The only module that reads protobuf answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Protocol, TypeVar
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from likeness import _events as e
+from likeness import _types as t
+from likeness.gateway.v1 import catalog_service_pb2, image_service_pb2, session_pb2, session_service_pb2
+from likeness.types.v1 import image_pb2, model_pb2, score_pb2, understanding_pb2
+
+Enum = TypeVar("Enum", bound=StrEnum)
+
+
+class _HasPresence(Protocol):
+    def HasField(self, field_name: Any) -> bool: ...  # noqa: N802 - protobuf's name
+
+
+def _enum(kind: type[Enum], names: Any, prefix: str, value: int) -> Enum | None:
+    """The member for a protobuf enum value; None for UNSPECIFIED and for values of a newer contract."""
+    text = _enum_name(names, prefix, value)
+    return kind(text) if text in list(kind) else None
+
+
+def _enum_name(names: Any, prefix: str, value: int) -> str:
+    try:
+        return str(names.Name(value)).removeprefix(prefix).lower()
+    except ValueError:
+        return ""
+
+
+def _optional(message: _HasPresence, field: str) -> Any:
+    """The value of a field with presence; None if unset."""
+    return getattr(message, field) if message.HasField(field) else None
+
+
+def _time(stamp: Timestamp) -> datetime:
+    return stamp.ToDatetime(tzinfo=UTC)
+
+
+def _aspect(value: int) -> t.Aspect | None:
+    return _enum(t.Aspect, understanding_pb2.Aspect, "ASPECT_", value)
+
+
+def _item_error(parent: _HasPresence) -> t.ItemError | None:
+    error: score_pb2.ItemError | None = _optional(parent, "error")
+    return None if error is None else t.ItemError(error.reason, error.message, error.field)
+
+
+def image_info(info: image_pb2.ImageInfo) -> t.ImageInfo:
+    return t.ImageInfo(
+        info.content_hash, info.pixel_hash, info.media_type, info.width_pixels, info.height_pixels, info.size_bytes
+    )
+
+
+def score(item: score_pb2.Score) -> t.Score:
+    return t.Score(
+        metric=item.metric,
+        revision=item.revision,
+        raw=item.raw,
+        normalized=item.normalized,
+        higher_is_better=item.direction != score_pb2.DIRECTION_LOWER_IS_BETTER,
+        minimum=_optional(item, "minimum"),
+        maximum=_optional(item, "maximum"),
+        error=_item_error(item),
+    )
+
+
+def image_scores(answer: image_service_pb2.ScoreImagesResponse) -> tuple[t.ImageScores, ...]:
+    return tuple(
+        t.ImageScores(tuple(map(score, item.scores)), _item_error(item), item.text_truncated)
+        for item in answer.candidates
+    )
+
+
+def _feature(item: understanding_pb2.Feature) -> t.Feature:
+    return t.Feature(item.name, item.value, _aspect(item.aspect), item.confidence)
+
+
+def _object(node: understanding_pb2.ObjectNode) -> t.ObjectNode:
+    questions = tuple(t.QuestionAnswer(item.question, item.answer) for item in node.questions)
+    return t.ObjectNode(node.name, tuple(map(_feature, node.features)), questions)
+
+
+def tree(item: understanding_pb2.UnderstandingTree) -> t.UnderstandingTree:
+    return t.UnderstandingTree(
+        base_caption=item.base_caption,
+        overall_features=tuple(map(_feature, item.overall_features)),
+        objects=tuple(map(_object, item.objects)),
+        relations=tuple(t.Relation(r.subject, r.predicate, r.object) for r in item.relations),
+    )
+
+
+def _edit(item: understanding_pb2.PromptEdit) -> t.PromptEdit:
+    return t.PromptEdit(item.property, item.before, item.after)
+
+
+def _feedback(item: understanding_pb2.Feedback) -> t.Feedback:
+    return t.Feedback(item.text, _aspect(item.aspect), tuple(map(_edit, item.edits)))
+
+
+def revised_prompt(answer: session_service_pb2.SubmitFeedbackResponse) -> t.RevisedPrompt:
+    return t.RevisedPrompt(answer.revised_prompt, tuple(map(_edit, answer.edits)))
+
+
+def _record(item: model_pb2.GenerationRecord) -> t.GenerationRecord:
+    return t.GenerationRecord(
+        prompt=item.prompt,
+        negative_prompt=item.negative_prompt,
+        seed=item.seed,
+        steps=item.steps,
+        guidance_scale=item.guidance_scale,
+        scheduler=item.scheduler,
+        width_pixels=item.width_pixels,
+        height_pixels=item.height_pixels,
+        model=item.model,
+        model_revision=item.model_revision,
+    )
+
+
+def candidate(item: session_pb2.Candidate) -> t.Candidate:
+    return t.Candidate(
+        id=item.id,
+        round_number=item.round_number,
+        prompt=item.prompt,
+        origin=item.origin,
+        edits=tuple(map(_edit, item.edits)),
+        image=image_info(item.image) if item.HasField("image") else None,
+        record=_record(item.record) if item.HasField("record") else None,
+        scores=tuple(map(score, item.scores)),
+        loop_score=_optional(item, "loop_score"),
+        error=_item_error(item),
+    )
+
+
+def round_(item: session_pb2.Round) -> t.Round:
+    return t.Round(
+        number=item.number,
+        strategy=item.strategy,
+        aspect=_aspect(item.aspect),
+        base_prompt=item.base_prompt,
+        candidates=tuple(map(candidate, item.candidates)),
+        create_time=_time(item.create_time),
+        best_candidate_id=item.best_candidate_id,
+        feedback=_feedback(item.feedback) if item.HasField("feedback") else None,
+        gain=_optional(item, "gain"),
+    )
+
+
+def ranking(item: session_pb2.Ranking) -> t.Ranking:
+    return t.Ranking(tuple(item.candidate_ids), _time(item.create_time))
+
+
+def _settings(item: session_pb2.SessionSettings) -> t.SessionSettings:
+    return t.SessionSettings(
+        metrics=tuple(item.metrics),
+        selection_metrics=tuple(item.selection_metrics),
+        generator_model=item.generator_model,
+        steps=_optional(item, "steps"),
+        guidance_scale=_optional(item, "guidance_scale"),
+        seed=item.seed,
+        show_scores=item.show_scores if item.HasField("show_scores") else True,
+    )
+
+
+def session(item: session_pb2.Session) -> t.Session:
+    return t.Session(
+        name=item.name,
+        display_name=item.display_name,
+        target=image_info(item.target),
+        settings=_settings(item.settings),
+        state=_state(item.state),
+        create_time=_time(item.create_time),
+        update_time=_time(item.update_time),
+        round_count=item.round_count,
+        best=candidate(item.best) if item.HasField("best") else None,
+        tree=tree(item.tree) if item.HasField("tree") else None,
+        stop_reason=_stop_reason(item.stop_reason),
+        error=_item_error(item),
+        last_event_sequence=item.last_event_sequence,
+    )
+
+
+def _state(value: int) -> t.SessionState:
+    return _enum(t.SessionState, session_pb2.Session.State, "STATE_", value) or t.SessionState.UNKNOWN
+
+
+def _stop_reason(value: int) -> t.StopReason | None:
+    return _enum(t.StopReason, session_pb2.StopReason, "STOP_REASON_", value)
+
+
+def session_details(answer: session_service_pb2.GetSessionResponse) -> t.SessionDetails:
+    return t.SessionDetails(
+        session(answer.session), tuple(map(round_, answer.rounds)), tuple(map(ranking, answer.rankings))
+    )
+
+
+def session_page(answer: session_service_pb2.ListSessionsResponse) -> tuple[tuple[t.Session, ...], str]:
+    """Sessions of a page and the token of the next one."""
+    return tuple(map(session, answer.sessions)), answer.next_page_token
+
+
+_BODIES: dict[str, Callable[[Any], e.EventBody]] = {
+    "snapshot": lambda body: e.SessionSnapshot(session(body.session), tuple(map(round_, body.rounds))),
+    "state_changed": lambda body: e.StateChanged(_state(body.state), _stop_reason(body.stop_reason), _item_error(body)),
+    "target_understood": lambda body: e.TargetUnderstood(tree(body.tree), body.prompt),
+    "round_started": lambda body: e.RoundStarted(round_(body.round)),
+    "candidate_progress": lambda body: e.CandidateProgress(body.candidate_id, body.step, body.total_steps),
+    "candidate_generated": lambda body: e.CandidateGenerated(candidate(body.candidate)),
+    "candidate_scored": lambda body: e.CandidateScored(candidate(body.candidate)),
+    "candidate_failed": lambda body: e.CandidateFailed(candidate(body.candidate)),
+    "round_finished": lambda body: e.RoundFinished(round_(body.round)),
+    "feedback_given": lambda body: e.FeedbackGiven(_feedback(body.feedback), body.revised_prompt),
+    "candidates_ranked": lambda body: e.CandidatesRanked(ranking(body.ranking)),
+}
+
+
+def event(item: session_pb2.SessionEvent) -> e.Event | None:
+    """The event; None for a kind that only a newer client knows."""
+    kind = item.WhichOneof("event")
+    if kind not in _BODIES:
+        return None
+    return e.Event(item.sequence, item.cursor, _time(item.create_time), _BODIES[kind](getattr(item, kind)))
+
+
+def _model(item: model_pb2.Model) -> t.Model:
+    limits = item.generation_limits if item.HasField("generation_limits") else None
+    return t.Model(
+        id=item.id,
+        revision=item.revision,
+        role=_enum_name(model_pb2.ModelRole, "MODEL_ROLE_", item.role),
+        source=item.source,
+        embedded=item.embedded,
+        license=item.license,
+        generation_limits=limits
+        and t.GenerationLimits(
+            default_steps=limits.default_steps,
+            max_steps=limits.max_steps,
+            default_guidance_scale=limits.default_guidance_scale,
+            width_pixels=limits.width_pixels,
+            height_pixels=limits.height_pixels,
+            size_multiple_pixels=limits.size_multiple_pixels,
+            max_side_pixels=limits.max_side_pixels,
+            schedulers=tuple(limits.schedulers),
+            token_limit=limits.token_limit,
+        ),
+    )
+
+
+def model_list(answer: catalog_service_pb2.ListModelsResponse) -> t.ModelList:
+    return t.ModelList(tuple(map(_model, answer.models)), tuple(answer.unreachable))
+
+
+def metrics(answer: catalog_service_pb2.ListMetricsResponse) -> tuple[t.Metric, ...]:
+    return tuple(_metric(item, answer) for item in answer.metrics)
+
+
+def _metric(item: score_pb2.Metric, answer: catalog_service_pb2.ListMetricsResponse) -> t.Metric:
+    return t.Metric(
+        id=item.id,
+        revision=item.revision,
+        description=item.description,
+        input=_enum_name(score_pb2.MetricInput, "METRIC_INPUT_", item.input),
+        higher_is_better=item.direction != score_pb2.DIRECTION_LOWER_IS_BETTER,
+        minimum=_optional(item, "minimum"),
+        maximum=_optional(item, "maximum"),
+        preprocessing=item.preprocessing,
+        embedding_model=item.embedding_model,
+        token_limit=_optional(item, "token_limit"),
+        embedded=item.embedded,
+        license=item.license,
+        computed_by_default=item.id in answer.default_metrics,
+        selects_by_default=item.id in answer.default_selection_metrics,
+    )
+
+
+def strategies(answer: catalog_service_pb2.ListStrategiesResponse) -> tuple[t.Strategy, ...]:
+    return tuple(t.Strategy(item.id, item.revision, item.description, item.embedded) for item in answer.strategies)
+
+
+def status(answer: catalog_service_pb2.GetStatusResponse) -> t.Status:
+    components = tuple(
+        t.ComponentStatus(item.component, _health(item.health), item.detail) for item in answer.components
+    )
+    return t.Status(_health(answer.health), components, answer.version, answer.profile)
+
+
+def _health(value: int) -> t.Health:
+    return _enum(t.Health, catalog_service_pb2.Health, "HEALTH_", value) or t.Health.UNKNOWN

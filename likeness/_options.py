@@ -1,0 +1,75 @@
+"""Keyword arguments of the calls that create sessions and run loops. What is left out is up to the server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+
+class SessionOptions(TypedDict, total=False):
+    """How the candidates of a session are made and scored.
+
+    Attributes:
+        metrics: Metrics to compute, 1 to 32.
+        selection_metrics: Metrics whose mean normalized value is the loop score; a subset of `metrics`.
+        generator_model: Model that makes the pictures.
+        steps: Denoising steps.
+        guidance_scale: Guidance scale.
+        seed: Seed from which every seed of the session is derived, 0 to 2^64 - 1.
+        show_scores: False hides scores from the person; they are computed all the same.
+        display_name: Text to find the session again by, at most 200 characters.
+    """
+
+    metrics: Sequence[str]
+    selection_metrics: Sequence[str]
+    generator_model: str
+    steps: int | None
+    guidance_scale: float | None
+    seed: int
+    show_scores: bool
+    display_name: str
+
+
+class LoopOptions(TypedDict, total=False):
+    """How an automatic loop runs.
+
+    Attributes:
+        strategy: Who writes the prompts, such as "repainter".
+        rounds: 1 to 100; 4 if left out.
+        candidates: Pictures a round, 1 to 64; 4 if left out.
+        target_score: Loop score at which to stop, above 0 and at most 1; never if left out.
+        plateau_rounds: Rounds without gain after which to stop; never if left out.
+        plateau_gain: Smallest gain of the loop score that counts; 0.001 if left out.
+        image_budget: Most pictures to make; rounds x candidates if left out.
+        first_prompt: Prompt to begin with instead of the strategy's own.
+    """
+
+    strategy: str
+    rounds: int | None
+    candidates: int | None
+    target_score: float | None
+    plateau_rounds: int | None
+    plateau_gain: float | None
+    image_budget: int | None
+    first_prompt: str
+
+
+class RegenerationOptions(SessionOptions, LoopOptions, total=False):
+    """Those of the session and those of its loop."""
+
+
+def checked(options: Mapping[str, Any], kind: type) -> dict[str, Any]:
+    """The options as a dict; TypeError for a name that is none of the kind's, as for any wrong keyword."""
+    known = kind.__annotations__
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise TypeError(f"unexpected keyword argument {unknown[0]!r}; there are {', '.join(known)}")
+    return dict(options)
+
+
+def split(options: RegenerationOptions) -> tuple[SessionOptions, LoopOptions]:
+    """Options of a regeneration as those of its session and those of its loop."""
+    given = checked(options, RegenerationOptions)
+    session = {name: value for name, value in given.items() if name in SessionOptions.__annotations__}
+    loop = {name: value for name, value in given.items() if name in LoopOptions.__annotations__}
+    return SessionOptions(**session), LoopOptions(**loop)  # type: ignore[typeddict-item]

@@ -1,0 +1,80 @@
+"""The scorer as a Ray Serve application. The only file of the scorer that knows Ray."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ray import serve
+
+from likeness.scorer.v1 import scorer_service_pb2 as pb
+from services.common import telemetry
+from services.common.errors import LikenessError
+from services.common.grpc_errors import code_of, to_detail
+from services.common.profile import load_profile
+from services.common.settings import Settings
+
+if TYPE_CHECKING:
+    from ray.serve.grpc_util import RayServegRPCContext
+
+MAX_ONGOING_REQUESTS = 8
+MAX_QUEUED_REQUESTS = 64
+REPLICA_CPUS = 0.2
+
+
+@serve.deployment(
+    name="scorer",
+    max_ongoing_requests=MAX_ONGOING_REQUESTS,
+    max_queued_requests=MAX_QUEUED_REQUESTS,
+    ray_actor_options={"num_cpus": REPLICA_CPUS},
+)
+class ScorerDeployment:
+    """One replica: loads the profile's metrics, then answers."""
+
+    def __init__(self, settings: Settings) -> None:
+        # torch and the models are loaded here, in the replica, and not where the application is put together.
+        from services.scorer import compute, registry
+        from services.scorer.service import Scorer
+        from services.scorer.servicer import Handlers
+
+        telemetry.configure_logging("scorer", settings.log_level)
+        telemetry.serve_metrics_if_asked()
+        compute.set_threads(settings)
+        self._handlers = Handlers(Scorer(registry.build(settings, load_profile(settings.profile))))
+
+    async def Embed(self, request: pb.EmbedRequest, grpc_context: RayServegRPCContext) -> pb.EmbedResponse:
+        """See the contract."""
+        try:
+            return await self._handlers.embed(request)
+        except LikenessError as error:
+            _set_status(grpc_context, error)
+            raise
+
+    async def Score(self, request: pb.ScoreRequest, grpc_context: RayServegRPCContext) -> pb.ScoreResponse:
+        """See the contract."""
+        try:
+            return await self._handlers.score(request)
+        except LikenessError as error:
+            _set_status(grpc_context, error)
+            raise
+
+    async def ListMetrics(
+        self, request: pb.ListMetricsRequest, grpc_context: RayServegRPCContext
+    ) -> pb.ListMetricsResponse:
+        """See the contract."""
+        return await self._handlers.list_metrics()
+
+
+def build(settings: Settings) -> serve.Application:
+    """The application for these settings; it serves the profile that they name."""
+    return ScorerDeployment.bind(settings)  # type: ignore[attr-defined,no-any-return]
+
+
+def app(args: dict[str, Any]) -> serve.Application:
+    """Builder for Serve's `import_path`; `args` are settings by name, over those of the environment."""
+    return build(Settings(**args))
+
+
+def _set_status(context: RayServegRPCContext, error: LikenessError) -> None:
+    # Serve keeps code and details of an error and drops trailing metadata.
+    context.set_code(code_of(error))
+    context.set_details(to_detail(error))

@@ -1,0 +1,61 @@
+"""Words of the scorer: what is asked and what is answered. Plain values; no transport, no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.scorer.metrics.base import MetricSpec, Value
+
+
+@dataclass(frozen=True)
+class KnownEmbedding:
+    """A vector as it travels: little-endian float32 bytes."""
+
+    model: str
+    revision: str
+    preprocessing: str
+    dimensions: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A picture by encoded bytes and/or embeddings known before; `field` is its place in the request."""
+
+    field: str
+    data: bytes | None
+    embeddings: tuple[KnownEmbedding, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScoreQuery:
+    """What to score."""
+
+    target: Subject | None
+    text: str
+    candidates: tuple[Subject, ...]
+    metrics: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ItemFailure:
+    """Why one metric failed for one candidate; `reason` is a value of services.common.errors.Reason."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """A metric's value for a candidate, or why there is none."""
+
+    metric: MetricSpec
+    outcome: Value | ItemFailure
+
+
+@dataclass(frozen=True)
+class CandidateScores:
+    """Scores of one candidate in the order of the metrics asked for."""
+
+    scores: tuple[Score, ...]
+    text_truncated: bool
