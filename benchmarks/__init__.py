@@ -1,0 +1,1 @@
+"""Commands that regenerate the numbers this project claims. Raw rows lie in benchmarks/results/."""

@@ -1,0 +1,257 @@
+"""Ray with the backends on Serve, in a process of its own, so that Ray's signal handlers and imports stay there.
+
+`RayCluster` is the parent's side, `main` the child's. The child says on a pipe, one JSON object a line, what is up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NoReturn
+
+from services.cluster.processes import StartError, spawn, stop
+from services.common.settings import MAX_MESSAGE_BYTES, MEBIBYTE
+
+PART = "ray"
+APPLICATIONS = {name: f"services.{name}.deployment:app" for name in ("generator", "scorer", "refiner")}
+SERVICERS = [
+    f"likeness.{name}.v1.{name}_service_pb2_grpc.add_{name.capitalize()}ServiceServicer_to_server"
+    for name in APPLICATIONS
+]
+OBJECT_STORE_BYTES = 128 * MEBIBYTE
+"""Serve moves requests over gRPC here; Ray's object store holds next to nothing."""
+MIN_CPUS = 2
+START_TIMEOUT_SECONDS = 600.0
+"""Loading large models from a slow disk takes minutes."""
+INIT_TRIES = 3
+POLL_SECONDS = 0.2
+
+ENVIRONMENT = {
+    "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
+    "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(MAX_MESSAGE_BYTES),
+    # Between proxy and replica a request travels with an envelope around it.
+    "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(MAX_MESSAGE_BYTES + MEBIBYTE),
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_COLOR_PREFIX": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # /dev/shm is small in many containers; the object store is hardly used.
+    "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE": "1",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+}
+
+_ERROR_LINE = re.compile(r"^(?:[\w.]+\.)?(\w+(?:Error|Exception)): (.+)$", re.MULTILINE)
+
+Say = Callable[[dict[str, str]], None]
+
+
+class RayCluster:
+    """The child process. `start` may be called again after it died."""
+
+    name = PART
+
+    def __init__(
+        self,
+        *,
+        run_dir: Path,
+        log: Path,
+        environment: Mapping[str, str],
+        grpc_port: int,
+        http_port: int,
+        applications: Mapping[str, str],
+        on_ready: Callable[[str], None],
+    ) -> None:
+        self.process: asyncio.subprocess.Process | None = None
+        self._run_dir = run_dir
+        self._log = log
+        self._environment = environment
+        self._options = [f"--grpc-port={grpc_port}", f"--http-port={http_port}", f"--temp-dir={run_dir / 'ray'}"]
+        self._options += [f"--application={name}={path}" for name, path in applications.items()]
+        self._on_ready = on_ready
+
+    async def start(self) -> None:
+        """Starts Ray and the applications and waits until all of them answer; `on_ready` hears of each.
+
+        Raises:
+            StartError: Ray or an application did not start; the message says why.
+        """
+        reading, writing = os.pipe()
+        try:
+            self.process = await spawn(
+                [sys.executable, "-m", "services.cluster.ray_cluster", f"--events-fd={writing}", *self._options],
+                log=self._log,
+                # The token keeps other users of the machine out of Ray's ports on loopback.
+                env={**self._environment, **ENVIRONMENT, "RAY_AUTH_TOKEN": secrets.token_hex(32)},
+                pass_fds=(writing,),
+            )
+        finally:
+            os.close(writing)
+        with open(reading, "rb", buffering=0) as pipe:  # noqa: PTH123 - a file descriptor
+            reader = asyncio.StreamReader()
+            loop = asyncio.get_running_loop()
+            transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+            try:
+                async with asyncio.timeout(START_TIMEOUT_SECONDS):
+                    await self._follow(reader)
+            except TimeoutError as error:
+                message = f"the backends were not up in {START_TIMEOUT_SECONDS:.0f} s"
+                raise StartError(PART, message, self._log) from error
+            finally:
+                transport.close()
+
+    async def stop(self) -> None:
+        """Stops the applications and Ray."""
+        await stop(self.process, signal.SIGTERM, grace_seconds=20)
+
+    async def _follow(self, reader: asyncio.StreamReader) -> None:
+        async for line in reader:
+            event: dict[str, str] = json.loads(line)
+            if event["state"] == "failed":
+                raise StartError(event["part"], event["message"], self._log)
+            if event["state"] == "all_ready":
+                return
+            self._on_ready(event["part"])
+        raise StartError(PART, "Ray ended while it started", self._log)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the child."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--grpc-port", type=int, required=True)
+    parser.add_argument("--http-port", type=int, required=True)
+    parser.add_argument("--temp-dir", required=True)
+    parser.add_argument("--events-fd", type=int, required=True)
+    parser.add_argument("--application", action="append", default=[], help="name=module:builder")
+    options = parser.parse_args(arguments)
+    # Ray's own processes must not hold the pipe open.
+    os.set_inheritable(options.events_fd, False)
+    events = os.fdopen(options.events_fd, "w")
+
+    def say(event: dict[str, str]) -> None:
+        events.write(json.dumps(event) + "\n")
+        events.flush()
+
+    signal.signal(signal.SIGTERM, _leave)
+    applications = dict(one.split("=", 1) for one in options.application)
+    import ray
+
+    try:
+        _serve(options, applications, say)
+        say({"part": PART, "state": "all_ready"})
+        events.close()
+        while True:
+            signal.pause()
+    except _NotDeployedError as error:
+        say({"part": error.application, "state": "failed", "message": str(error)})
+        raise SystemExit(1) from None
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        # Replicas hold nothing that must be saved: ending Ray ends them, faster than Serve's own shutdown.
+        ray.shutdown()
+
+
+class _NotDeployedError(Exception):
+    def __init__(self, application: str, message: str) -> None:
+        super().__init__(message)
+        self.application = application
+
+
+def _leave(*_: object) -> NoReturn:
+    raise SystemExit(0)
+
+
+def _serve(options: argparse.Namespace, applications: Mapping[str, str], say: Say) -> None:
+    from ray import serve
+    from ray.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
+    from ray.serve.schema import LoggingConfig
+
+    # Imports and model lookups come before Ray: a profile that cannot work fails at once.
+    built = {name: _build(name, path) for name, path in applications.items()}
+    _init_ray(options.temp_dir)
+    # Ray has put its own handler in place.
+    signal.signal(signal.SIGTERM, _leave)
+    say({"part": PART, "state": "ready"})
+    logging = LoggingConfig(log_level="WARNING", enable_access_log=False)
+    serve.start(
+        proxy_location=ProxyLocation.HeadOnly,
+        http_options=HTTPOptions(host="127.0.0.1", port=options.http_port),
+        grpc_options=gRPCOptions(port=options.grpc_port, grpc_servicer_functions=SERVICERS),
+        logging_config=logging,
+    )
+    targets = [
+        serve.RunTarget(application, name=name, route_prefix=f"/{name}", logging_config=logging)
+        for name, application in built.items()
+    ]
+    serve.run_many(targets, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
+    _wait(set(built), say)
+
+
+def _init_ray(temp_dir: str) -> None:
+    import ray
+
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for tries_left in range(INIT_TRIES - 1, -1, -1):
+        try:
+            ray.init(
+                num_cpus=max(MIN_CPUS, cpus),
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                logging_level="WARNING",
+                log_to_driver=True,
+                # Everything on loopback: nothing of Ray is reachable from the network, and no network is needed.
+                _node_ip_address="127.0.0.1",
+                _temp_dir=temp_dir,
+            )
+            return
+        except Exception:
+            # Ray gives its own processes 30 s, too little on a machine that is busy with other work.
+            if not tries_left:
+                raise
+            ray.shutdown()
+
+
+def _build(name: str, path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(import_module(module), attribute)({})
+    except Exception as error:
+        raise _NotDeployedError(name, f"{type(error).__name__}: {error}") from error
+
+
+def _wait(waiting: set[str], say: Say) -> None:
+    from ray import serve
+
+    while waiting:
+        applications = serve.status().applications
+        for name in sorted(waiting & applications.keys()):
+            overview = applications[name]
+            messages = [overview.message, *(one.message for one in overview.deployments.values())]
+            # Serve would try a constructor again and again; on one machine it fails the same way each time.
+            failed = next((text for text in messages if "failed to start" in text), None)
+            if failed or overview.status.value in ("DEPLOY_FAILED", "UNHEALTHY"):
+                raise _NotDeployedError(name, _reason(failed or overview.message))
+            if overview.status.value == "RUNNING":
+                waiting.discard(name)
+                say({"part": name, "state": "ready"})
+        time.sleep(POLL_SECONDS)
+
+
+def _reason(text: str) -> str:
+    """The error at the end of a traceback, without the traceback."""
+    errors = _ERROR_LINE.findall(text)
+    return f"{errors[-1][0]}: {errors[-1][1]}" if errors else text.strip()[:500]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The three backends behind Ray Serve's gRPC proxy, as the gateway's ports."""

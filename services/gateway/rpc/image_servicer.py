@@ -1,0 +1,145 @@
+"""ImageService over gRPC: pictures by content hash, and scores of pictures outside any session."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from likeness.gateway.v1 import image_service_pb2 as pb
+from likeness.gateway.v1 import image_service_pb2_grpc
+from likeness.types.v1 import image_pb2, score_pb2
+from services.common import images as pictures
+from services.common.errors import InvalidInputError, LikenessError, NotFoundError
+from services.common.profile import Profile
+from services.gateway.domain import ImageInfo
+from services.gateway.ports import CandidateScores, MetricInfo, ObjectStore, ScorableImage, Scoring
+from services.gateway.rpc import type_converters as types
+from services.gateway.rpc.interceptors import REQUEST_ID_KEY
+from services.gateway.sessions import validation
+from services.gateway.store.images import ImageRepository
+
+MAX_CANDIDATES = 256
+MAX_METRICS = 32
+MAX_TEXT_CHARACTERS = 2000
+MAX_DECODES = 2
+"""Pictures of one call that are decoded at the same time: bounds memory, and leaves threads to other calls."""
+
+
+class ImageServicer(image_service_pb2_grpc.ImageServiceServicer):
+    """The public image API."""
+
+    def __init__(self, objects: ObjectStore, images: ImageRepository, scoring: Scoring, profile: Profile) -> None:
+        self._objects = objects
+        self._images = images
+        self._scoring = scoring
+        self._defaults = profile.defaults
+
+    async def UploadImage(self, request: pb.UploadImageRequest, context: Any) -> pb.UploadImageResponse:
+        """Stores a picture."""
+        decoded = await asyncio.to_thread(pictures.decode, request.data, field="data")
+        info = ImageInfo(
+            content_hash=decoded.content_hash,
+            pixel_hash=decoded.pixel_hash,
+            media_type=decoded.media_type,
+            width_pixels=decoded.width,
+            height_pixels=decoded.height,
+            size_bytes=decoded.size_bytes,
+        )
+        await self._images.add(request.data, info)
+        return pb.UploadImageResponse(info=types.image_info_to_proto(info))
+
+    async def GetImage(self, request: pb.GetImageRequest, context: Any) -> pb.GetImageResponse:
+        """Returns a stored picture."""
+        validation.content_hash("content_hash", request.content_hash)
+        info = await self._images.find(request.content_hash)
+        data = await self._objects.get(request.content_hash)
+        return pb.GetImageResponse(data=data, info=types.image_info_to_proto(info))
+
+    async def ScoreImages(self, request: pb.ScoreImagesRequest, context: Any) -> pb.ScoreImagesResponse:
+        """Scores candidates; a bad one fails alone."""
+        known = await self._scoring.metrics()
+        metrics = self._metrics(request, known)
+        _check_inputs(request, metrics, known)
+        decodes = asyncio.Semaphore(MAX_DECODES)
+        target = await self._picture(request.target, "target", decodes) if request.HasField("target") else None
+        found = await asyncio.gather(
+            *(
+                self._picture_or_error(image, f"candidates[{index}]", decodes)
+                for index, image in enumerate(request.candidates)
+            )
+        )
+        good = [picture for picture in found if isinstance(picture, ScorableImage)]
+        answers = await self._scoring.score(
+            target=target, text=request.text, candidates=good, metrics=metrics, request_id=_request_id(context)
+        )
+        scores = iter(answers)
+        return pb.ScoreImagesResponse(
+            candidates=[
+                _scores_to_proto(next(scores)) if isinstance(one, ScorableImage) else _error_to_proto(one)
+                for one in found
+            ]
+        )
+
+    def _metrics(self, request: pb.ScoreImagesRequest, known: dict[str, MetricInfo]) -> list[str]:
+        """Metrics asked for, or the profile's defaults as far as this deployment and this request allow them."""
+        if request.metrics:
+            return list(request.metrics)
+        given = {"image-image": request.HasField("target"), "text-image": bool(request.text.strip())}
+        chosen = [name for name in self._defaults.metrics if name in known and given[known[name].input]]
+        # A text without a target: the defaults compare pictures, so every metric that reads text is meant.
+        return chosen or [name for name, metric in known.items() if given[metric.input]]
+
+    async def _picture_or_error(
+        self, image: image_pb2.Image, field: str, decodes: asyncio.Semaphore
+    ) -> ScorableImage | LikenessError:
+        try:
+            return await self._picture(image, field, decodes)
+        except (InvalidInputError, NotFoundError) as error:
+            return error
+
+    async def _picture(self, image: image_pb2.Image, field: str, decodes: asyncio.Semaphore) -> ScorableImage:
+        match image.WhichOneof("content"):
+            case "data":
+                data = image.data
+                async with decodes:
+                    decoded = await asyncio.to_thread(pictures.decode, data, field=f"{field}.data")
+                return ScorableImage(data, decoded.pixel_hash)
+            case "content_hash":
+                validation.content_hash(f"{field}.content_hash", image.content_hash)
+                info = await self._images.find(image.content_hash, field=f"{field}.content_hash")
+                return ScorableImage(await self._objects.get(image.content_hash), info.pixel_hash)
+            case _:
+                raise InvalidInputError(field, "is empty", allowed="data or content_hash")
+
+
+def _request_id(context: Any) -> str:
+    """Id that the interceptor gave the call, or took from its caller."""
+    return str(dict(context.trailing_metadata() or ()).get(REQUEST_ID_KEY, ""))
+
+
+def _check_inputs(request: pb.ScoreImagesRequest, metrics: list[str], known: dict[str, MetricInfo]) -> None:
+    if not 1 <= len(request.candidates) <= MAX_CANDIDATES:
+        problem, allowed = f"has {len(request.candidates)} pictures", f"1 to {MAX_CANDIDATES}"
+        raise InvalidInputError("candidates", problem, allowed=allowed)
+    if len(metrics) > MAX_METRICS:
+        raise InvalidInputError("metrics", f"has {len(metrics)} metrics", allowed=f"1 to {MAX_METRICS}")
+    if len(request.text) > MAX_TEXT_CHARACTERS:
+        problem, allowed = f"has {len(request.text):,} characters", f"at most {MAX_TEXT_CHARACTERS:,}"
+        raise InvalidInputError("text", problem, allowed=allowed)
+    inputs = {known[name].input: name for name in metrics if name in known}
+    if not metrics or ("image-image" in inputs and not request.HasField("target")):
+        problem = f"metric {inputs['image-image']} needs it" if inputs else "there is nothing to compare with"
+        raise InvalidInputError("target", problem, allowed="a picture, or a text for metrics that read text")
+    if "text-image" in inputs and not request.text.strip():
+        raise InvalidInputError("text", f"metric {inputs['text-image']} needs it", allowed="a text that is not blank")
+
+
+def _scores_to_proto(scores: CandidateScores) -> pb.ImageScores:
+    return pb.ImageScores(
+        scores=[types.score_to_proto(score) for score in scores.scores], text_truncated=scores.text_truncated
+    )
+
+
+def _error_to_proto(error: LikenessError) -> pb.ImageScores:
+    item = score_pb2.ItemError(reason=error.reason.value, message=error.message, field=error.field)
+    return pb.ImageScores(error=item)

@@ -1,0 +1,1 @@
+"""What callers do with sessions, without a transport: validation, effects, watching."""

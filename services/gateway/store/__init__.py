@@ -1,0 +1,1 @@
+"""PostgreSQL: what the gateway must not forget. One repository function is one transaction."""

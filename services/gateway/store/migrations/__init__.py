@@ -1,0 +1,1 @@
+"""Alembic migrations, run by services.gateway.store.migrate at start."""

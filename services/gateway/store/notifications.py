@@ -1,0 +1,77 @@
+"""LISTEN/NOTIFY: a commit on any gateway wakes whoever waits on this one. Losing one costs time, never an event."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+from services.common.telemetry import get_logger
+from services.gateway.store.database import Database
+
+EVENTS_CHANNEL = "likeness_events"
+"""Payload: id of a session that has new events or is deleted."""
+CANCEL_CHANNEL = "likeness_cancel"
+"""Payload: id of a running session that is to be cancelled."""
+
+_RECONNECT_SECONDS = 1.0
+_PROBE_SECONDS = 30.0
+
+log = get_logger(__name__)
+
+
+class Notifications:
+    """One listening connection, re-made when it breaks."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._callbacks: dict[str, Callable[[str], None]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def on(self, channel: str, callback: Callable[[str], None]) -> None:
+        """Calls `callback` with each payload; with "" after a gap, when anything may have happened."""
+        self._callbacks[channel] = callback
+
+    def start(self) -> None:
+        """Starts listening in the background."""
+        self._task = asyncio.create_task(self._run(), name="notifications")
+
+    async def close(self) -> None:
+        """Stops listening."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._listen()
+            except Exception as error:
+                log.warning("listen_failed", error=type(error).__name__)
+            await asyncio.sleep(_RECONNECT_SECONDS)
+
+    async def _listen(self) -> None:
+        engine = self._database.engine
+        async with engine.connect() as connection:
+            raw = (await connection.get_raw_connection()).driver_connection
+            assert raw is not None
+            broken = asyncio.Event()
+            raw.add_termination_listener(lambda _: broken.set())
+            for channel in self._callbacks:
+                await raw.add_listener(channel, self._receive)
+            try:
+                for callback in self._callbacks.values():
+                    callback("")
+                while not broken.is_set():
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(broken.wait(), _PROBE_SECONDS)
+                    if not broken.is_set():
+                        # A server that vanished without a word is noticed by asking.
+                        await raw.execute("SELECT 1", timeout=_PROBE_SECONDS)
+            finally:
+                # Never back into the pool: the connection still listens.
+                await connection.invalidate()
+
+    def _receive(self, _connection: object, _pid: int, channel: str, payload: str) -> None:
+        self._callbacks[channel](payload)

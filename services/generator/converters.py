@@ -1,0 +1,75 @@
+"""Between the generator's words and likeness.generator.v1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from google.protobuf.duration_pb2 import Duration
+
+from likeness.generator.v1 import generator_service_pb2 as pb
+from likeness.types.v1 import image_pb2, model_pb2, score_pb2
+from services.generator.domain import ItemRequest, ModelCard
+from services.generator.engine.base import Failed, Queued, Started, StepDone
+from services.generator.service import GenerationEvent, ImageDone
+
+
+def item_requests(request: pb.GenerateRequest) -> list[ItemRequest]:
+    """Items of a request; unset fields become None."""
+    return [
+        ItemRequest(
+            item_id=item.item_id,
+            prompt=item.prompt,
+            seed=item.seed,
+            negative_prompt=item.negative_prompt,
+            steps=item.steps if item.HasField("steps") else None,
+            guidance_scale=item.guidance_scale if item.HasField("guidance_scale") else None,
+            width_pixels=item.width_pixels if item.HasField("width_pixels") else None,
+            height_pixels=item.height_pixels if item.HasField("height_pixels") else None,
+            scheduler=item.scheduler,
+        )
+        for item in request.items
+    ]
+
+
+def response(event: GenerationEvent) -> pb.GenerateResponse:
+    """An event on the wire."""
+    answer = pb.GenerateResponse(item_id=event.item_id)
+    match event:
+        case Queued():
+            answer.queued.CopyFrom(pb.QueuedEvent(items_ahead=event.items_ahead))
+        case Started():
+            answer.started.CopyFrom(pb.StartedEvent(total_steps=event.total_steps, batch_size=event.batch_size))
+        case StepDone():
+            time_left = Duration()
+            time_left.FromMilliseconds(round(event.seconds_left * 1000))
+            step = pb.StepEvent(step=event.step, total_steps=event.total_steps, time_left=time_left)
+            answer.step.CopyFrom(step)
+        case ImageDone():
+            record = model_pb2.GenerationRecord(**asdict(event.record))
+            image = image_pb2.Image(data=event.png)
+            done = pb.ImageEvent(image=image, record=record, prompt_truncated=event.prompt_truncated)
+            answer.image.CopyFrom(done)
+        case Failed():
+            error = event.error
+            item_error = score_pb2.ItemError(reason=error.reason.value, message=error.message, field=error.field)
+            answer.failed.CopyFrom(pb.FailedEvent(error=item_error))
+    return answer
+
+
+def models_response(cards: Sequence[ModelCard]) -> pb.ListModelsResponse:
+    """Models on the wire."""
+    return pb.ListModelsResponse(
+        models=[
+            model_pb2.Model(
+                id=card.id,
+                revision=card.revision,
+                role=model_pb2.MODEL_ROLE_GENERATOR,
+                source=card.source,
+                embedded=card.embedded,
+                license=card.license,
+                generation_limits=model_pb2.GenerationLimits(**asdict(card.limits)),
+            )
+            for card in cards
+        ]
+    )

@@ -1,0 +1,1 @@
+"""Denoising engines: what runs between a checked item and its picture."""

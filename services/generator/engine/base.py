@@ -1,0 +1,111 @@
+"""The engine interface: items go in, events come out. The engine behind it may batch by request or by step."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from PIL import Image
+
+from services.common.errors import LikenessError
+from services.generator.domain import EngineItem
+
+
+@dataclass(frozen=True)
+class Queued:
+    """The item waits behind `items_ahead` others of this engine."""
+
+    item_id: str
+    items_ahead: int
+
+
+@dataclass(frozen=True)
+class Started:
+    """The first denoising step begins. Comes again if the item is started anew in a smaller batch."""
+
+    item_id: str
+    total_steps: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """Denoising step `step` of `total_steps`, from 1, is done. Only the newest unread one is kept."""
+
+    item_id: str
+    step: int
+    total_steps: int
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The picture, 8-bit RGB; last event of the item."""
+
+    item: EngineItem
+    picture: Image.Image
+
+    @property
+    def item_id(self) -> str:
+        """Item that the picture belongs to."""
+        return self.item.item_id
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Why there is no picture; last event of the item. Cancelled items end so, with CancelledError."""
+
+    item_id: str
+    error: LikenessError
+
+
+EngineEvent = Queued | Started | StepDone | Finished | Failed
+
+
+@dataclass(frozen=True)
+class EngineStats:
+    """What the engine is doing now. `seconds_per_item` is a running mean, 0 before the first picture."""
+
+    waiting_items: int
+    running_items: int
+    max_waiting_items: int
+    seconds_per_item: float
+
+
+class Submission(Protocol):
+    """Accepted items: read their events, or cancel them."""
+
+    def events(self) -> AsyncGenerator[EngineEvent, None]:
+        """Events of all items until each has its last one. One reader; memory is bounded however slowly it reads."""
+        ...
+
+    def cancel(self, item_id: str | None = None) -> None:
+        """Cancels one item, or all; each that has not ended ends with Failed before its next denoising step."""
+        ...
+
+
+class Engine(ABC):
+    """Owner of the denoisers of one replica."""
+
+    @abstractmethod
+    def submit(self, items: Sequence[EngineItem]) -> Submission:
+        """Queues checked items, all or none. Call it on the event loop that will read the events.
+
+        Raises:
+            OverloadedError: QUEUE_FULL, with an estimate of when there is room.
+            UnavailableError: the engine is closed.
+        """
+
+    @abstractmethod
+    def stats(self) -> EngineStats:
+        """Load of the engine; callable from any thread."""
+
+    @abstractmethod
+    def is_alive(self) -> bool:
+        """Whether the engine can take items."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends running items before their next step and waits for the engine to stop; every open item fails."""

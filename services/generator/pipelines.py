@@ -1,0 +1,161 @@
+"""Loading diffusers pipelines as the profile names them, and the settings that go with each."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
+
+from services.common.errors import LikenessError, Reason, UnavailableError
+from services.common.profile import GeneratorModel, resolve_source, weights_digest
+from services.common.settings import Settings
+from services.common.telemetry import get_logger
+from services.generator import schedulers
+from services.generator.domain import GenerationLimits, ModelCard
+
+log = get_logger(__name__)
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_NEEDED_ARGUMENTS = {
+    *("prompt", "negative_prompt", "height", "width", "num_inference_steps", "guidance_scale", "generator"),
+    *("callback_on_step_end", "callback_on_step_end_tensor_inputs"),
+}
+
+
+class PromptReader:
+    """Counts tokens as a pipeline's first text encoder does.
+
+    It owns a copy of the tokenizer: the fast tokenizers are not safe to use from the engine's thread and the event
+    loop's at once.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = copy.deepcopy(tokenizer)
+        self._context = int(tokenizer.model_max_length)
+        self.token_limit = self._context - int(tokenizer.num_special_tokens_to_add())
+        """Tokens of a prompt that are read, without start and end marks."""
+
+    def is_truncated(self, prompt: str) -> bool:
+        """Whether the end of the prompt is left out."""
+        return len(self._tokenizer(prompt, truncation=False, verbose=False).input_ids) > self._context
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A pipeline ready to run. Only the engine's thread may touch `pipeline`: it is not safe for concurrent calls."""
+
+    card: ModelCard
+    pipeline: Any
+    own_scheduler: Any
+    device: torch.device
+    max_batch: int
+    prompts: PromptReader
+
+    def new_scheduler(self, name: str) -> Any:
+        """A fresh scheduler of the model by one of the card's names."""
+        return schedulers.build(name, self.own_scheduler)
+
+
+def pick_device(setting: str) -> torch.device:
+    """Device of a setting; "auto" is the first GPU, or the CPU where there is none."""
+    if setting == "auto":
+        setting = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(setting)
+
+
+def load_model(model: GeneratorModel, settings: Settings) -> LoadedModel:
+    """Loads a model of the profile onto the device of the settings.
+
+    Raises:
+        UnavailableError: MODEL_UNAVAILABLE, with what was looked for and what to do; never a path of this machine.
+    """
+    device = pick_device(settings.device)
+    # Half precision is for GPUs: on CPUs it is slow and not every kernel exists, so float16 files are widened.
+    dtype = torch.float32 if device.type == "cpu" else _DTYPES[model.dtype]
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        folder = _local_folder(model, settings)
+        pipeline: Any = DiffusionPipeline.from_pretrained(  # type: ignore[no-untyped-call]
+            folder, dtype=dtype, variant=model.variant, local_files_only=True, use_safetensors=True
+        ).to(device)
+    except LikenessError:
+        raise
+    except Exception as error:  # diffusers, transformers, the hub client and safetensors each raise their own kinds
+        log.exception("model_not_loaded", model=model.id)
+        raise _unavailable(model) from error
+    pipeline.set_progress_bar_config(disable=True)
+    _check_family(model, pipeline)
+    prompts = PromptReader(pipeline.tokenizer)
+    limits = GenerationLimits(
+        default_steps=model.default_steps,
+        max_steps=model.max_steps,
+        default_guidance_scale=model.default_guidance_scale,
+        width_pixels=model.width_pixels,
+        height_pixels=model.height_pixels,
+        size_multiple_pixels=model.size_multiple_pixels,
+        max_side_pixels=model.max_side_pixels,
+        schedulers=schedulers.names_for(pipeline.scheduler),
+        token_limit=prompts.token_limit,
+    )
+    card = ModelCard(
+        id=model.id,
+        revision=_revision(folder),
+        source=_public_source(model),
+        embedded=model.embedded,
+        license=model.license,
+        limits=limits,
+    )
+    log.info("model_loaded", model=card.id, revision=card.revision, device=str(device), dtype=str(dtype))
+    return LoadedModel(card, pipeline, pipeline.scheduler, device, model.max_batch, prompts)
+
+
+def _local_folder(model: GeneratorModel, settings: Settings) -> Path:
+    source = resolve_source(settings, model.source, embedded=model.embedded)
+    if Path(source).is_dir():
+        return Path(source)
+    if Path(source).is_absolute() or source.startswith("."):
+        raise _unavailable(model)
+    downloaded = DiffusionPipeline.download(
+        source, revision=model.revision, variant=model.variant, use_safetensors=True
+    )
+    return Path(downloaded)
+
+
+def _revision(folder: Path) -> str:
+    # The hub's cache names a snapshot by its commit; any other folder is known by its bytes.
+    return folder.name[:16] if folder.parent.name == "snapshots" else weights_digest(folder)
+
+
+def _public_source(model: GeneratorModel) -> str:
+    is_path = Path(model.source).is_absolute() or model.source.startswith(".")
+    return Path(model.source).name if is_path else model.source
+
+
+def _unavailable(model: GeneratorModel) -> UnavailableError:
+    source = _public_source(model)
+    if model.embedded:
+        looked_for, todo = f"folder models/{source}", "run 'make models' or set LIKENESS_MODELS_DIR"
+    elif source != model.source:
+        looked_for, todo = f"folder {source}", "check the path in the profile; it must be a diffusers pipeline folder"
+    else:
+        looked_for = f"hub id {source}"
+        todo = f"check the id and the network, or run 'hf download {source}' where there is one"
+    message = f"generator model {model.id!r}: {looked_for} could not be loaded; {todo}"
+    return UnavailableError(Reason.MODEL_UNAVAILABLE, message)
+
+
+def _check_family(model: GeneratorModel, pipeline: Any) -> None:
+    missing = _NEEDED_ARGUMENTS - set(inspect.signature(pipeline.__call__).parameters)
+    if missing or not hasattr(pipeline, "tokenizer"):
+        kind = type(pipeline).__name__
+        problem = f"a {kind} does not take {', '.join(sorted(missing)) or 'prompts'}"
+        message = f"generator model {model.id!r}: {problem}; choose a text-to-image model of another family"
+        raise UnavailableError(Reason.MODEL_UNAVAILABLE, message)

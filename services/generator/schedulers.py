@@ -1,0 +1,48 @@
+"""Schedulers by name: diffusers classes built from the configuration a model ships with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import diffusers
+
+CLASSES: dict[str, str] = {
+    "ddim": "DDIMScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "euler_ancestral": "EulerAncestralDiscreteScheduler",
+    "dpmpp_2m": "DPMSolverMultistepScheduler",
+    "unipc": "UniPCMultistepScheduler",
+}
+"""Schedulers that can take another's place in noise-prediction and velocity-prediction models."""
+
+_OWN_ONLY: dict[str, str] = {"pndm": "PNDMScheduler", "flow_euler": "FlowMatchEulerDiscreteScheduler"}
+"""Offered only by models that ship with them: PNDM cannot start from pure noise, flow matching is another process."""
+
+_PREDICTIONS = ("epsilon", "v_prediction")
+
+
+def names_for(own: Any) -> tuple[str, ...]:
+    """Names a model offers, its own scheduler first.
+
+    Args:
+        own: The scheduler that the model ships with.
+    """
+    own_class = type(own).__name__
+    known = {class_name: name for name, class_name in (CLASSES | _OWN_ONLY).items()}
+    first = known.get(own_class, own_class)
+    compatible = {kind.__name__ for kind in own.compatibles}
+    if own.config.get("prediction_type", "epsilon") not in _PREDICTIONS:
+        compatible = set()
+    return (first, *(name for name, class_name in CLASSES.items() if name != first and class_name in compatible))
+
+
+def build(name: str, own: Any) -> Any:
+    """A fresh scheduler: schedulers keep state between steps, so none is used for two batches.
+
+    Args:
+        name: One of `names_for(own)`.
+        own: The scheduler that the model ships with.
+    """
+    class_name = (CLASSES | _OWN_ONLY).get(name, type(own).__name__)
+    kind = type(own) if class_name == type(own).__name__ else getattr(diffusers, class_name)
+    return kind.from_config(own.config)

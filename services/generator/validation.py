@@ -1,0 +1,106 @@
+"""Checks a request against a model and fills the defaults in. What a model cannot do is an error, never ignored."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from services.common.errors import InvalidInputError
+from services.generator.domain import EngineItem, GenerationLimits, GenerationRecord, ItemRequest, ModelCard
+
+MAX_ITEMS = 64
+MAX_PROMPT_CHARACTERS = 2000
+MAX_REQUEST_ID_CHARACTERS = 64
+MAX_GUIDANCE_SCALE = 50.0
+MAX_SEED = 2**64 - 1
+
+
+def check_request(request_id: str, items: Sequence[ItemRequest]) -> None:
+    """Checks what does not depend on the model.
+
+    Raises:
+        InvalidInputError: names the field and the allowed values.
+    """
+    if not 1 <= len(request_id) <= MAX_REQUEST_ID_CHARACTERS:
+        problem = f"has {len(request_id)} characters"
+        raise InvalidInputError("request_id", problem, allowed=f"1 to {MAX_REQUEST_ID_CHARACTERS} characters")
+    if not 1 <= len(items) <= MAX_ITEMS:
+        raise InvalidInputError("items", f"has {len(items)} entries", allowed=f"1 to {MAX_ITEMS}")
+    seen: set[str] = set()
+    for index, item in enumerate(items):
+        if not item.item_id:
+            raise InvalidInputError(f"items[{index}].item_id", "is empty", allowed="any text, unique in the request")
+        if item.item_id in seen:
+            raise InvalidInputError(f"items[{index}].item_id", "comes twice", allowed="any text, unique in the request")
+        seen.add(item.item_id)
+
+
+def resolve(items: Sequence[ItemRequest], card: ModelCard, is_truncated: Callable[[str], bool]) -> list[EngineItem]:
+    """Items as the engine takes them.
+
+    Args:
+        items: What was asked for.
+        card: Model that will make them.
+        is_truncated: Whether the model's text encoder leaves out the end of a prompt.
+
+    Raises:
+        InvalidInputError: names the field and the model's allowed values.
+    """
+    return [_resolve_item(item, card, is_truncated, f"items[{index}]") for index, item in enumerate(items)]
+
+
+def _resolve_item(item: ItemRequest, card: ModelCard, is_truncated: Callable[[str], bool], at: str) -> EngineItem:
+    limits = card.limits
+    _check_prompt(item, at)
+    if not 0 <= item.seed <= MAX_SEED:
+        raise InvalidInputError(f"{at}.seed", f"is {item.seed}", allowed=f"0 to {MAX_SEED}")
+    steps = limits.default_steps if item.steps is None else item.steps
+    if not 1 <= steps <= limits.max_steps:
+        raise InvalidInputError(f"{at}.steps", f"is {steps}", allowed=f"1 to {limits.max_steps}")
+    scheduler = item.scheduler or limits.schedulers[0]
+    if scheduler not in limits.schedulers:
+        problem = f"is {scheduler[:80]!r}"
+        raise InvalidInputError(f"{at}.scheduler", problem, allowed=", ".join(limits.schedulers))
+    record = GenerationRecord(
+        prompt=item.prompt,
+        negative_prompt=item.negative_prompt,
+        seed=item.seed,
+        steps=steps,
+        guidance_scale=_guidance_scale(item, limits, at),
+        scheduler=scheduler,
+        width_pixels=_side(item.width_pixels, limits.width_pixels, limits, f"{at}.width_pixels"),
+        height_pixels=_side(item.height_pixels, limits.height_pixels, limits, f"{at}.height_pixels"),
+        model=card.id,
+        model_revision=card.revision,
+    )
+    return EngineItem(item.item_id, record, prompt_truncated=is_truncated(item.prompt))
+
+
+def _check_prompt(item: ItemRequest, at: str) -> None:
+    allowed = f"1 to {MAX_PROMPT_CHARACTERS} characters, not only white space"
+    if not item.prompt.strip():
+        raise InvalidInputError(f"{at}.prompt", "is empty", allowed=allowed)
+    if len(item.prompt) > MAX_PROMPT_CHARACTERS:
+        raise InvalidInputError(f"{at}.prompt", f"has {len(item.prompt)} characters", allowed=allowed)
+    if len(item.negative_prompt) > MAX_PROMPT_CHARACTERS:
+        problem, allowed = f"has {len(item.negative_prompt)} characters", f"at most {MAX_PROMPT_CHARACTERS} characters"
+        raise InvalidInputError(f"{at}.negative_prompt", problem, allowed=allowed)
+
+
+def _guidance_scale(item: ItemRequest, limits: GenerationLimits, at: str) -> float:
+    scale = limits.default_guidance_scale if item.guidance_scale is None else item.guidance_scale
+    if not math.isfinite(scale) or not 0 <= scale <= MAX_GUIDANCE_SCALE:
+        raise InvalidInputError(f"{at}.guidance_scale", f"is {scale:g}", allowed=f"0 to {MAX_GUIDANCE_SCALE:g}")
+    if item.negative_prompt and scale <= 1:
+        # Pipelines guide only above 1, and only guidance reads the negative prompt.
+        problem = f"has no effect at guidance scale {scale:g}"
+        raise InvalidInputError(f"{at}.negative_prompt", problem, allowed="empty, or a guidance scale above 1")
+    return scale
+
+
+def _side(asked: int | None, native: int, limits: GenerationLimits, field: str) -> int:
+    side = native if asked is None else asked
+    multiple, largest = limits.size_multiple_pixels, limits.max_side_pixels
+    if side % multiple or not multiple <= side <= largest:
+        raise InvalidInputError(field, f"is {side}", allowed=f"multiples of {multiple} from {multiple} to {largest}")
+    return side

@@ -1,0 +1,64 @@
+"""The one embedded cluster of a test session, shared by every end-to-end test."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+STOP_SECONDS = 90
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running embedded cluster."""
+
+    address: str
+    """host:port of the gateway's gRPC API."""
+    http_address: str
+    """host:port of /metrics and /healthz."""
+    backends_address: str
+    """host:port of Ray Serve's gRPC proxy."""
+    home: Path
+    processes: dict[str, int]
+    """Process ids by part as the cluster came up. Parts that die are started again; cluster.json has the latest."""
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A cluster of its own home, with a gateway that answers and backends that are loaded."""
+    folder = tempfile.TemporaryDirectory(prefix="likeness-test-")
+    request.addfinalizer(folder.cleanup)
+    home = Path(folder.name)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("LIKENESS_")}
+    command = [sys.executable, "-m", "services.cluster.up", "--home", folder.name, "--json"]
+    root = Path(__file__).resolve().parents[1]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root, env=environment) as process:
+        assert process.stdout is not None
+        try:
+            said = []
+            for line in process.stdout:
+                event = json.loads(line)
+                said.append(line)
+                if event["event"] == "ready":
+                    break
+            else:
+                pytest.fail("the cluster did not start:\n" + "".join(said))
+            yield Cluster(
+                address=event["address"],
+                http_address=event["http_address"],
+                backends_address=event["backends_address"],
+                home=home,
+                processes=event["processes"],
+            )
+        finally:
+            process.terminate()
+            process.stdout.read()
+            process.wait(timeout=STOP_SECONDS)

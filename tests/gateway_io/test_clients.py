@@ -1,0 +1,165 @@
+"""The three clients: every value arrives, streams end as the port promises."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+import grpc
+import pytest
+
+from services.common.errors import InternalError, OverloadedError, Reason, UnavailableError
+from services.gateway.backends.clients import GeneratorClient, RefinerClient, ScorerClient
+from services.gateway.domain import Aspect, Feedback, PromptAttempt, PromptEdit
+from services.gateway.ports import (
+    GeneratedImage,
+    GenerationEvent,
+    GenerationFailure,
+    GenerationItem,
+    GenerationProgress,
+    ScoreSubject,
+)
+from tests.gateway_io.seam import Backends, mean_color, picture
+
+
+async def generate(backends: Backends, *items: GenerationItem) -> list[GenerationEvent]:
+    client = GeneratorClient(backends.address)
+    try:
+        stream = client.generate(items, model="paint", request_id="r", timeout_seconds=30)
+        return [event async for event in stream]
+    finally:
+        await client.close()
+
+
+async def test_generation_reports_every_step_and_ends_with_the_picture(backends: Backends) -> None:
+    events = await generate(backends, GenerationItem("a", "red", seed=7, steps=3, guidance_scale=0.0))
+    assert events[:-1] == [GenerationProgress("a", 0, 0), *(GenerationProgress("a", step, 3) for step in range(4))]
+    image = events[-1]
+    assert isinstance(image, GeneratedImage)
+    assert (image.data, image.record.seed, image.record.steps) == (picture("red"), 7, 3)
+    sent = backends.generator.requests[0]
+    assert (sent.model, sent.request_id) == ("paint", "r")
+    assert sent.items[0].HasField("guidance_scale"), "zero is a value, not the default"
+    assert not sent.items[0].HasField("width_pixels")
+
+
+async def test_a_failed_item_leaves_the_others(backends: Backends) -> None:
+    events = await generate(backends, GenerationItem("a", "broken", seed=1), GenerationItem("b", "blue", seed=2))
+    ends = [event for event in events if not isinstance(event, GenerationProgress)]
+    assert isinstance(ends[0], GenerationFailure) and ends[0].error.message == "no luck"
+    assert isinstance(ends[1], GeneratedImage) and ends[1].item_id == "b"
+
+
+async def test_an_item_without_an_answer_fails(backends: Backends) -> None:
+    events = await generate(backends, GenerationItem("a", "silent", seed=1))
+    assert isinstance(events[-1], GenerationFailure)
+    assert events[-1].error.reason == Reason.GENERATION_FAILED
+
+
+async def test_closing_the_stream_cancels_the_generation(backends: Backends) -> None:
+    client = GeneratorClient(backends.address)
+    items = [GenerationItem("a", "stuck", seed=1)]
+    async with aclosing(client.generate(items, model="", request_id="r", timeout_seconds=30)) as events:
+        async for event in events:
+            if event == GenerationProgress("a", 0, 2):
+                break
+    async with asyncio.timeout(10):
+        await backends.generator.cancelled.wait()
+    await client.close()
+
+
+async def test_cancelling_the_reader_cancels_the_generation(backends: Backends) -> None:
+    task = asyncio.create_task(generate(backends, GenerationItem("a", "stuck", seed=1)))
+    while not backends.generator.requests:
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with asyncio.timeout(10):
+        await backends.generator.cancelled.wait()
+
+
+async def test_generation_is_never_repeated_by_the_client(backends: Backends) -> None:
+    backends.generator.failures.add(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+    with pytest.raises(UnavailableError):
+        await generate(backends, GenerationItem("a", "red", seed=1))
+    backends.generator.failures.add_error(OverloadedError(Reason.QUEUE_FULL, "full", retry_after_seconds=3))
+    with pytest.raises(OverloadedError) as caught:
+        await generate(backends, GenerationItem("a", "red", seed=1))
+    assert caught.value.retry_after_seconds == 3
+    assert backends.generator.calls == ["Generate"] * 2
+
+
+async def test_the_scorer_embeds_and_scores(backends: Backends) -> None:
+    client = ScorerClient(backends.address)
+    red, blue = picture("red"), picture("blue")
+    vectors = await client.embed("mean", [red, blue], request_id="r")
+    assert [vector.data for vector in vectors] == [mean_color(red), mean_color(blue)]
+    assert vectors[0].dimensions == 3
+    scores = await client.score(
+        target=ScoreSubject(red),
+        text="",
+        candidates=[ScoreSubject(red), ScoreSubject(None, (vectors[1],))],
+        metrics=["mean"],
+        request_id="r",
+    )
+    assert [one.scores[0].raw for one in scores] == [1.0, pytest.approx(1 / 3)]
+    metrics = {metric.id: metric for metric in await client.list_metrics()}
+    assert metrics["mean"].embedding_model == "mean" and metrics["mean-text"].token_limit == 20
+    assert [model.role for model in await client.list_models()] == ["embedder"]
+    await client.close()
+
+
+async def test_a_short_answer_is_a_defect(backends: Backends, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = ScorerClient(backends.address)
+    monkeypatch.setattr("services.gateway.backends.converters.embed_request", _without_pictures)
+    with pytest.raises(InternalError):
+        await client.embed("mean", [picture("red")], request_id="")
+    await client.close()
+
+
+def _without_pictures(model: str, images: object, request_id: str) -> object:
+    from likeness.scorer.v1 import scorer_service_pb2
+
+    return scorer_service_pb2.EmbedRequest(model=model, request_id=request_id)
+
+
+async def test_the_refiners_four_verbs(backends: Backends) -> None:
+    client = RefinerClient(backends.address)
+    tree, prompt = await client.understand("repainter", picture("red"), request_id="r")
+    assert (tree.base_caption, prompt) == ("a red square", "red")
+    assert tree.overall_features[0].aspect is Aspect.COLOR
+
+    prompts = await client.propose(
+        "repainter",
+        target=picture("red"),
+        tree=tree,
+        base_prompt="red",
+        round_number=2,
+        prompt_count=3,
+        aspect=Aspect.STYLE,
+        history=[PromptAttempt("green", 1, 0.5)],
+        seed=2**64 - 1,
+        request_id="r",
+    )
+    assert [one.text for one in prompts] == ["red 0", "red 1", "red 2"], "never more than asked for"
+    assert prompts[0].edits == (PromptEdit("color", "red", "blue"),)
+    sent = backends.refiner.proposals[0]
+    assert (sent.seed, sent.round_number, sent.history[0].prompt) == (2**64 - 1, 2, "green")
+    assert sent.tree.base_caption == "a red square"
+
+    feedback, agreement = await client.critique(
+        "repainter",
+        target=picture("red"),
+        best=picture("blue"),
+        best_prompt="blue",
+        tree=None,
+        aspect=Aspect.COLOR,
+        round_number=1,
+        request_id="r",
+    )
+    assert (feedback, agreement) == (Feedback("bluer", Aspect.COLOR), 0.25)
+    assert await client.revise("repainter", "red", feedback, request_id="r") == ("red, bluer", ())
+    assert [strategy.id for strategy in await client.list_strategies()] == ["llm", "repainter"]
+    assert [model.role for model in await client.list_models()] == ["language"]
+    await client.close()

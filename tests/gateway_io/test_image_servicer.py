@@ -1,0 +1,176 @@
+"""ImageService through gRPC, on a real database, Redis, object store and backends at the seam."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+import pytest_asyncio
+from google.rpc import error_details_pb2, status_pb2
+
+from likeness.gateway.v1 import image_service_pb2 as pb
+from likeness.gateway.v1.image_service_pb2_grpc import ImageServiceStub, add_ImageServiceServicer_to_server
+from likeness.types.v1 import image_pb2
+from services.cluster.postgres import Postgres
+from services.cluster.redis_server import RedisServer
+from services.cluster.state import make_run_dir, remove_run_dir
+from services.common.images import content_hash
+from services.gateway.backends.clients import ScorerClient
+from services.gateway.cache import EmbeddingCache
+from services.gateway.objects import LocalObjectStore
+from services.gateway.rpc.image_servicer import ImageServicer
+from services.gateway.rpc.interceptors import CallInterceptor
+from services.gateway.scoring import CachedScoring
+from services.gateway.store.database import Database
+from services.gateway.store.images import ImageRepository
+from services.gateway.store.migrate import migrate
+from tests.gateway_io.seam import Backends, picture
+from tests.gateway_io.test_catalog_servicer import PROFILE
+
+pytestmark = pytest.mark.integration
+
+RED, BLUE = picture("red"), picture("blue")
+
+
+@pytest.fixture(scope="module")
+def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A migrated database on a server of this module."""
+    home, run_dir = tmp_path_factory.mktemp("home"), make_run_dir()
+    postgres = Postgres(home / "postgres", run_dir, home / "postgres.log")
+    with asyncio.Runner() as runner:
+        runner.run(postgres.start())
+        runner.run(migrate(postgres.url))
+        yield postgres.url
+        runner.run(postgres.stop())
+    remove_run_dir(str(run_dir))
+
+
+@pytest_asyncio.fixture
+async def stub(
+    backends: Backends, redis: RedisServer, database_url: str, tmp_path: Path
+) -> AsyncIterator[ImageServiceStub]:
+    database, objects = Database(database_url), LocalObjectStore(tmp_path / "objects")
+    scorer, cache = ScorerClient(backends.address), EmbeddingCache(redis.url, ttl_seconds=100)
+    servicer = ImageServicer(objects, ImageRepository(database, objects), CachedScoring(scorer, cache), PROFILE)
+    server = grpc.aio.server(interceptors=[CallInterceptor()])
+    add_ImageServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield ImageServiceStub(channel)
+    await server.stop(None)
+    await cache.close()
+    await scorer.close()
+    await database.close()
+
+
+def by_bytes(*pictures: bytes) -> list[image_pb2.Image]:
+    return [image_pb2.Image(data=data) for data in pictures]
+
+
+def reason_and_field(error: grpc.aio.AioRpcError) -> tuple[str, str]:
+    """Reason and field of google.rpc details."""
+    metadata = dict(error.trailing_metadata() or ())
+    status = status_pb2.Status.FromString(metadata["grpc-status-details-bin"])  # type: ignore[arg-type]
+    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    for detail in status.details:
+        detail.Unpack(info)
+        detail.Unpack(bad)
+    return info.reason, bad.field_violations[0].field if bad.field_violations else ""
+
+
+async def test_a_picture_is_stored_once_and_comes_back_whole(stub: ImageServiceStub) -> None:
+    first = await stub.UploadImage(pb.UploadImageRequest(data=RED))
+    again = await stub.UploadImage(pb.UploadImageRequest(data=RED))
+    assert first == again
+    assert first.info.content_hash == content_hash(RED)
+    assert (first.info.media_type, first.info.width_pixels, first.info.size_bytes) == ("image/png", 16, len(RED))
+    response = await stub.GetImage(pb.GetImageRequest(content_hash=first.info.content_hash))
+    assert (response.data, response.info) == (RED, first.info)
+
+
+@pytest.mark.parametrize(
+    ("hash_", "code", "reason"),
+    [
+        ("0" * 64, grpc.StatusCode.NOT_FOUND, "IMAGE_NOT_FOUND"),
+        ("", grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
+        ("../secret", grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
+    ],
+)
+async def test_a_hash_without_a_picture(stub: ImageServiceStub, hash_: str, code: grpc.StatusCode, reason: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.GetImage(pb.GetImageRequest(content_hash=hash_))
+    assert (caught.value.code(), reason_and_field(caught.value)[0]) == (code, reason)
+
+
+async def test_what_is_no_picture_is_not_stored(stub: ImageServiceStub) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.UploadImage(pb.UploadImageRequest(data=b"no picture"))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert reason_and_field(caught.value) == ("IMAGE_UNREADABLE", "data")
+
+
+async def test_scores_by_bytes_and_by_hash_with_the_offered_defaults(stub: ImageServiceStub) -> None:
+    stored = (await stub.UploadImage(pb.UploadImageRequest(data=BLUE))).info.content_hash
+    candidates = [*by_bytes(RED), image_pb2.Image(content_hash=stored)]
+    response = await stub.ScoreImages(pb.ScoreImagesRequest(target=by_bytes(RED)[0], candidates=candidates))
+    scores = [{score.metric: score.raw for score in one.scores} for one in response.candidates]
+    assert scores == [{"pixels": 1, "mean": 1}, {"pixels": 0, "mean": pytest.approx(1 / 3)}]
+
+
+async def test_a_bad_candidate_fails_alone_and_order_is_kept(stub: ImageServiceStub) -> None:
+    absent = image_pb2.Image(content_hash="0" * 64)
+    candidates = [*by_bytes(b"broken", BLUE, b""), absent, image_pb2.Image(), *by_bytes(RED)]
+    request = pb.ScoreImagesRequest(target=by_bytes(RED)[0], candidates=candidates, metrics=["pixels"])
+    response = await stub.ScoreImages(request)
+    assert [one.error.reason for one in response.candidates] == [
+        "IMAGE_UNREADABLE",
+        "",
+        "IMAGE_UNREADABLE",
+        "IMAGE_NOT_FOUND",
+        "INVALID_FIELD",
+        "",
+    ]
+    assert [one.scores[0].raw for one in response.candidates if one.scores] == [0, 1]
+    assert response.candidates[3].error.field == "candidates[3].content_hash"
+
+
+async def test_a_text_alone_is_scored_by_the_metrics_that_read_text(stub: ImageServiceStub) -> None:
+    response = await stub.ScoreImages(pb.ScoreImagesRequest(text="red", candidates=by_bytes(RED)))
+    assert [(score.metric, score.raw) for score in response.candidates[0].scores] == [("mean-text", 1)]
+
+
+async def test_the_request_id_reaches_the_scorer(backends: Backends, stub: ImageServiceStub) -> None:
+    request = pb.ScoreImagesRequest(target=by_bytes(RED)[0], candidates=by_bytes(RED), metrics=["pixels"])
+    await stub.ScoreImages(request, metadata=(("x-request-id", "mine-1"),))
+    assert backends.scorer.metadata["x-request-id"] == backends.scorer.scored[0].request_id == "mine-1"
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "reason", "field"),
+    [
+        ({"metrics": ["nice"]}, grpc.StatusCode.NOT_FOUND, "METRIC_NOT_FOUND", ""),
+        ({"metrics": ["mean-text"]}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "text"),
+        ({"target": None}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "target"),
+        ({"target": None, "metrics": ["mean"]}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "target"),
+        ({"target": b"broken"}, grpc.StatusCode.INVALID_ARGUMENT, "IMAGE_UNREADABLE", "target.data"),
+        ({"candidates": []}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "candidates"),
+        ({"candidates": [RED] * 257}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "candidates"),
+        ({"metrics": ["mean"] * 33}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "metrics"),
+        ({"text": "a" * 2001}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "text"),
+    ],
+)
+async def test_bad_requests(
+    stub: ImageServiceStub, request_: dict[str, object], code: grpc.StatusCode, reason: str, field: str
+) -> None:
+    fields = {"target": RED, "candidates": [BLUE], **request_}
+    target, candidates = fields.pop("target"), fields.pop("candidates")
+    request = pb.ScoreImagesRequest(candidates=by_bytes(*candidates), **fields)  # type: ignore[misc, arg-type]
+    if target is not None:
+        request.target.data = target  # type: ignore[assignment]
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.ScoreImages(request)
+    assert (caught.value.code(), *reason_and_field(caught.value)) == (code, reason, field)

@@ -1,0 +1,101 @@
+"""The generator behind Ray Serve's own gRPC proxy: answers, errors, cancellation."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+import yaml
+
+from likeness.generator.v1 import generator_service_pb2 as pb
+from likeness.generator.v1 import generator_service_pb2_grpc as rpc
+from services.cluster.processes import StartError
+from services.cluster.ray_cluster import RayCluster
+from tests.generator.grpc_server import item, request
+from tests.generator.tiny import TINY
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+
+METADATA = (("application", "generator"), ("x-request-id", "q1"))
+
+
+def _cluster(folder: Path, models_dir: Path) -> tuple[RayCluster, int]:
+    profile = folder / "tiny.yaml"
+    defaults = {"metrics": ["ssim"], "selection_metrics": ["ssim"]}
+    models = [TINY.model_copy(update={"max_steps": 1000}).model_dump()]
+    profile.write_text(yaml.safe_dump({"name": "t", "description": "", "generators": models, "defaults": defaults}))
+    settings = {"PROFILE": str(profile), "MODELS_DIR": str(models_dir), "DEVICE": "cpu", "TORCH_THREADS": "1"}
+    environment = os.environ | {f"LIKENESS_{name}": value for name, value in settings.items()}
+    grpc_port, http_port = _free_ports(2)
+    cluster = RayCluster(
+        run_dir=folder,
+        log=folder / "ray.log",
+        environment=environment,
+        grpc_port=grpc_port,
+        http_port=http_port,
+        applications={"generator": "services.generator.deployment:app"},
+        on_ready=lambda _: None,
+    )
+    return cluster, grpc_port
+
+
+@pytest.fixture(scope="module")
+async def served(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> AsyncIterator[rpc.GeneratorServiceStub]:
+    """A stub of the proxy; one Ray for the whole module."""
+    cluster, port = _cluster(tmp_path_factory.mktemp("r"), models_dir)
+    try:
+        await cluster.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield rpc.GeneratorServiceStub(channel)
+    finally:
+        await cluster.stop()
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_models_pictures_errors_and_cancellation_pass_the_proxy(served: rpc.GeneratorServiceStub) -> None:
+    models = (await served.ListModels(pb.ListModelsRequest(), metadata=METADATA)).models
+    assert [model.id for model in models] == ["tiny"]
+
+    answers = [answer async for answer in served.Generate(request(item("a"), item("b", seed=2)), metadata=METADATA)]
+    last = {answer.item_id: answer.WhichOneof("event") for answer in answers}
+    assert last == {"a": "image", "b": "image"}
+
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await served.Generate(request(item(steps=0)), metadata=METADATA).read()
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    detail = json.loads(refused.value.details() or "")
+    assert (detail["reason"], detail["field"]) == ("INVALID_FIELD", "items[0].steps")
+
+    long = served.Generate(request(item("long", steps=1000)), metadata=METADATA)
+    async for answer in long:
+        if answer.HasField("step"):
+            long.cancel()
+            break
+    # The next item starts at once, not after the thousand steps: nobody is ahead of it for long.
+    after = served.Generate(request(item("next", steps=1)), metadata=METADATA, timeout=60)
+    kinds = [answer.WhichOneof("event") async for answer in after]
+    assert kinds[-1] == "image"
+
+
+async def test_a_deployment_without_its_model_says_what_is_missing(tmp_path: Path) -> None:
+    cluster, _ = _cluster(tmp_path, tmp_path)
+    try:
+        with pytest.raises(StartError, match="models/tiny is missing; run 'make models'"):
+            await cluster.start()
+    finally:
+        await cluster.stop()
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for opened in sockets:
+        opened.bind(("127.0.0.1", 0))
+    ports = [opened.getsockname()[1] for opened in sockets]
+    for opened in sockets:
+        opened.close()
+    return ports

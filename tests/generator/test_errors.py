@@ -1,0 +1,89 @@
+"""What Generate refuses: the field and the allowed values are named, nothing is ignored or mended silently."""
+
+from __future__ import annotations
+
+import json
+
+import grpc
+import pytest
+
+from likeness.generator.v1 import generator_service_pb2 as pb
+from likeness.generator.v1 import generator_service_pb2_grpc as rpc
+from tests.generator.grpc_server import events, item, pngs, request
+
+SIZES = "multiples of 16 from 16 to 128"
+PROMPTS = "1 to 2000 characters, not only white space"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field", "allowed"),
+    [
+        (item(steps=0), "steps", "1 to 200"),
+        (item(steps=201), "steps", "1 to 200"),
+        (item(steps=-1), "steps", "1 to 200"),
+        (item(guidance_scale=-0.1), "guidance_scale", "0 to 50"),
+        (item(guidance_scale=50.1), "guidance_scale", "0 to 50"),
+        (item(guidance_scale=float("nan")), "guidance_scale", "0 to 50"),
+        (item(guidance_scale=float("inf")), "guidance_scale", "0 to 50"),
+        (item(width_pixels=0), "width_pixels", SIZES),
+        (item(width_pixels=-16), "width_pixels", SIZES),
+        (item(width_pixels=65), "width_pixels", SIZES),
+        (item(height_pixels=144), "height_pixels", SIZES),
+        (item(scheduler="heun"), "scheduler", "ddim, euler, euler_ancestral, dpmpp_2m, unipc"),
+        (item(prompt=""), "prompt", PROMPTS),
+        (item(prompt=" \n\t"), "prompt", PROMPTS),
+        (item(prompt="x" * 2001), "prompt", PROMPTS),
+        (item(negative_prompt="x" * 2001), "negative_prompt", "at most 2000 characters"),
+        (item(negative_prompt="x", guidance_scale=1), "negative_prompt", "empty, or a guidance scale above 1"),
+        (item(item_id=""), "item_id", "any text, unique in the request"),
+        (item("first"), "item_id", "any text, unique in the request"),
+    ],
+)
+async def test_a_wrong_field_is_named_with_the_allowed_values(
+    stub: rpc.GeneratorServiceStub, wrong: pb.GenerateItem, field: str, allowed: str
+) -> None:
+    error = await _refusal(stub, request(item("first"), wrong))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    detail = json.loads(error.details() or "")
+    assert detail["reason"] == "INVALID_FIELD" and detail["field"] == f"items[1].{field}"
+    assert detail["message"].startswith(f"items[1].{field}: ") and detail["message"].endswith(f"allowed: {allowed}")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        (request(), "items"),
+        (request(*(item(str(index)) for index in range(65))), "items"),
+        (request(item(), request_id=""), "request_id"),
+        (request(item(), request_id="x" * 65), "request_id"),
+    ],
+)
+async def test_a_wrong_request_is_refused(
+    stub: rpc.GeneratorServiceStub, wrong: pb.GenerateRequest, field: str
+) -> None:
+    error = await _refusal(stub, wrong)
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert json.loads(error.details() or "")["field"] == field
+
+
+async def test_an_unknown_model_is_not_found_and_the_known_ones_are_named(stub: rpc.GeneratorServiceStub) -> None:
+    error = await _refusal(stub, request(item(), model="sdxl"))
+    assert error.code() is grpc.StatusCode.NOT_FOUND
+    detail = json.loads(error.details() or "")
+    assert detail["reason"] == "MODEL_NOT_FOUND" and detail["message"].endswith("known: tiny")
+
+
+async def test_the_largest_allowed_values_are_allowed(stub: rpc.GeneratorServiceStub) -> None:
+    answers = await events(
+        stub,
+        item("a", "x" * 2000, guidance_scale=50, steps=1, width_pixels=128, height_pixels=16),
+        item("b", guidance_scale=0, steps=1, width_pixels=16, height_pixels=16),
+    )
+    assert set(pngs(answers)) == {"a", "b"}
+
+
+async def _refusal(stub: rpc.GeneratorServiceStub, wrong: pb.GenerateRequest) -> grpc.aio.AioRpcError:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        async for _ in stub.Generate(wrong):
+            pass
+    return refused.value

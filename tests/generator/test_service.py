@@ -1,0 +1,93 @@
+"""The service from a profile: start-up, ListModels, models that are missing, the shipped model."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from PIL import Image
+
+from likeness.generator.v1 import generator_service_pb2 as pb
+from likeness.types.v1 import model_pb2
+from services.common.profile import ROOT, Defaults, GeneratorModel, Profile, load_profile
+from services.common.settings import Settings
+from services.common.telemetry import render_metrics
+from services.generator.pipelines import LoadedModel
+from services.generator.service import GeneratorService
+from tests.generator.grpc_server import events, item, pngs, request, serve
+from tests.generator.tiny import TINY
+
+ABSENT = GeneratorModel(id="absent", source="absent", embedded=True)
+EMBEDDED = ROOT / "models" / "generator-embedded" / "model_index.json"
+
+
+def _profile(*models: GeneratorModel) -> Profile:
+    defaults = Defaults(metrics=("ssim",), selection_metrics=("ssim",))
+    return Profile(name="test", description="", generators=models, defaults=defaults)
+
+
+def _start(profile: Profile, models_dir: Path | None) -> GeneratorService:
+    return GeneratorService.start(Settings(models_dir=models_dir, device="cpu", torch_threads=1), profile)
+
+
+async def test_a_model_that_is_missing_leaves_the_others_usable(models_dir: Path, tiny: LoadedModel) -> None:
+    service = await asyncio.to_thread(_start, _profile(TINY, ABSENT), models_dir)
+    async with serve(service) as stub:
+        (model,) = (await stub.ListModels(pb.ListModelsRequest())).models
+        assert (model.id, model.role, model.revision) == ("tiny", model_pb2.MODEL_ROLE_GENERATOR, tiny.card.revision)
+        limits = model.generation_limits
+        assert limits.schedulers[0] == "ddim" and limits.max_steps == 200 and limits.token_limit == 30
+        assert set(pngs(await events(stub, item("a")))) == {"a"}
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.Generate(request(item(), model="absent")).read()
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        detail = json.loads(refused.value.details() or "")
+        assert detail["reason"] == "MODEL_UNAVAILABLE" and "models/absent" in detail["message"]
+    service.close()
+    assert b'likeness_generator_pictures_total{model="tiny",outcome="made"}' in render_metrics()
+
+
+async def test_a_model_whose_first_picture_fails_is_unavailable(models_dir: Path) -> None:
+    odd = TINY.model_copy(update={"id": "odd", "width_pixels": 20})
+    service = await asyncio.to_thread(_start, _profile(TINY, odd), models_dir)
+    async with serve(service) as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.Generate(request(item(), model="odd")).read()
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE and "first picture" in refused.value.details()
+        assert set(pngs(await events(stub, item("a")))) == {"a"}
+    service.close()
+
+
+async def test_without_any_model_the_replica_runs_and_says_why(tmp_path: Path) -> None:
+    service = await asyncio.to_thread(_start, _profile(ABSENT), tmp_path)
+    service.check()
+    async with serve(service) as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.ListModels(pb.ListModelsRequest())
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "models/absent" in (refused.value.details() or "")
+    service.close()
+
+
+@pytest.mark.skipif(not EMBEDDED.is_file(), reason="models/generator-embedded is not trained yet")
+async def test_the_shipped_model_draws_what_the_prompt_says_and_the_same_in_a_batch() -> None:
+    """Tolerance as for the tiny model; a red picture is redder than a green one."""
+    service = await asyncio.to_thread(_start, load_profile("embedded"), None)
+    async with serve(service) as stub:
+        night = "a small red star, starry night background, plain style"
+        day = "a small red star, snow background, plain style"
+        together = pngs(await events(stub, item("night", night), item("day", day), item("more", day, seed=2)))
+        alone = pngs(await events(stub, item("night", night)))
+    service.close()
+    pixels = {name: _pixels(png) for name, png in together.items()}
+    assert pixels["day"].mean() > pixels["night"].mean() + 30
+    assert np.abs(pixels["night"] - _pixels(alone["night"])).mean() <= 0.05
+
+
+def _pixels(png: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    return np.asarray(Image.open(io.BytesIO(png)), dtype=np.float64)

@@ -1,0 +1,54 @@
+"""Scenes: splits and class indices."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from world import vocabulary as v
+from world.scene import ATTRIBUTE_SIZES, Scene, SceneObject, attribute_indices, is_held_out, sample_scene
+
+
+def test_the_train_split_never_shows_a_held_out_combination() -> None:
+    rng = random.Random(1)
+    for _ in range(5000):
+        scene = sample_scene(rng, "train")
+        assert not is_held_out(scene)
+        assert (scene.background, scene.style) not in v.HELD_OUT_BACKGROUND_STYLE
+        for item in scene.objects:
+            assert (item.kind, scene.background) not in v.HELD_OUT_KIND_BACKGROUND
+
+
+def test_the_held_out_split_shows_nothing_else() -> None:
+    rng = random.Random(2)
+    assert all(is_held_out(sample_scene(rng, "held_out")) for _ in range(500))
+
+
+def test_every_kind_and_five_pairs_are_held_out_once() -> None:
+    assert sorted(kind for kind, _ in v.HELD_OUT_KIND_BACKGROUND) == sorted(v.KIND_NAMES)
+    assert len(v.HELD_OUT_BACKGROUND_STYLE) == 5
+
+
+def test_sampling_is_fixed_by_the_seed_and_reaches_every_value() -> None:
+    first, second = random.Random(3), random.Random(3)
+    scenes = [sample_scene(first) for _ in range(1500)]
+    assert scenes == [sample_scene(second) for _ in range(1500)]
+    columns = list(zip(*(attribute_indices(scene) for scene in scenes), strict=True))
+    for (name, size), column in zip(ATTRIBUTE_SIZES.items(), columns, strict=True):
+        assert set(column) - {-1} == set(range(size)), name
+
+
+def test_colours_only_for_tintable_kinds_in_coloured_styles(scenes: list[Scene]) -> None:
+    for scene in scenes:
+        for item in scene.objects:
+            tintable = v.KIND_BY_NAME[item.kind].tintable and scene.style in v.COLOURED_STYLES
+            assert (item.colour is not None) == tintable
+
+
+def test_a_layout_must_fit_the_number_of_objects() -> None:
+    cat = SceneObject("cat", "small")
+    with pytest.raises(ValueError, match="cannot have the layout"):
+        Scene((cat,), "above", "sea", "plain", "high")
+    with pytest.raises(ValueError, match="cannot have the layout"):
+        Scene((cat, cat), "center", "sea", "plain", "high")

@@ -1,0 +1,178 @@
+"""The README cards of the model folders, from the reports of the trainings and the stored gate table."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from world.training import autoencoder, captioner, clip, data, denoiser, evaluate, generator_io, judge
+from world.training.common import MODELS, report_of
+
+_WORLD = """\
+Drawings of `world/` ({pictures:,} seen combinations): 24 kinds of objects in 1 or 2 places, 8 backgrounds, 6 styles,
+2 qualities, each with one canonical and {natural} natural captions. One background per kind and five
+background-style pairs are held out of training. Pictograms: Noto Color Emoji, SIL Open Font License 1.1
+(drawings made with the font may be used freely; the font itself is not in this folder). Shapes, backgrounds and
+filters are the project's own code. No photographs, no real persons, no data from the web.
+"""
+
+_LICENCE = "Apache-2.0, like the code. The weights contain no part of another model.\n"
+
+_LIMITS = """\
+64 x 64 pixels and the world's vocabulary only (`models/vocabulary.json`): it shows that the loop of generator,
+scorer and refiner works on an ordinary machine, and is no substitute for a general model.
+"""
+
+_TITLES = {
+    judge.FOLDER: ("Judge", "A classifier of all scene attributes, used by evaluations and benchmarks only."),
+    "clip-embedded": (
+        "Embedded CLIP",
+        "A small picture-text similarity model in open_clip's local-dir layout.",
+    ),
+    captioner.FOLDER: (
+        "Embedded captioner",
+        "Pictures to canonical captions; reads the embedded CLIP's feature maps.",
+    ),
+    generator_io.FOLDER: (
+        "Embedded generator",
+        "Text to 64 x 64 pictures: a latent diffusion model that loads with diffusers' `DiffusionPipeline`.",
+    ),
+}
+
+_RECIPES = {
+    judge.FOLDER: (
+        ["judge"],
+        "Convolutional classifier, AdamW, peak rate {judge.PEAK}, shifts of up to two pixels as augmentation. It "
+        "also sees drawings of held-out combinations, but never a generated or reconstructed picture.",
+    ),
+    "clip-embedded": (
+        ["clip"],
+        "ModifiedResNet of width 24 (64 pixels) and a causal text transformer (width 128, 3 layers, 32 tokens), "
+        "contrastive loss plus auxiliary attribute heads that are dropped after training. AdamW, peak rate "
+        "{clip.PEAK}. Own byte-pair tokenizer, the same ids in transformers and open_clip (`bpe.txt.gz`).",
+    ),
+    captioner.FOLDER: (
+        ["captioner"],
+        "Prefix language model: GPT-2 of 2 layers, width 128, on the frozen maps of the CLIP's layers 2-4 as 20 "
+        "prefix tokens. AdamW, peak rate {captioner.PEAK}, {captioner.PICTURES} drawings.",
+    ),
+    generator_io.FOLDER: (
+        ["autoencoder", "denoiser"],
+        "AutoencoderTiny (factor 4, {autoencoder.LATENT_CHANNELS} channels, width {autoencoder.WIDTH}; squared and "
+        "slope errors, latent noise {autoencoder.LATENT_NOISE}), then UNet2DConditionModel "
+        "{generator_io.CHANNELS} with velocity prediction, cosine noise with zero terminal signal, AdamW peak rate "
+        "{denoiser.PEAK}, average of weights .998, {denoiser.EMPTY_SHARE} empty captions. The text tower is the "
+        "embedded CLIP's, frozen. Sample with DDIM, 20 steps, guidance 3 (`likeness.json`).",
+    ),
+}
+
+_PARTS = {
+    judge.FOLDER: ["drawings"],
+    "clip-embedded": ["clip"],
+    captioner.FOLDER: ["captioner"],
+    generator_io.FOLDER: ["reconstructions", "generated"],
+}
+
+
+def _training_lines(names: list[str]) -> list[str]:
+    lines = []
+    for name in names:
+        report = report_of(name)
+        if report:
+            samples = report["steps"] * report["batch"]
+            lines.append(
+                f"- {name}: seed {report['seed']}, {report['steps']:,} steps of {report['batch']} = {samples:,} "
+                f"samples, {report['seconds'] / 60:.1f} minutes, {report['hardware']}"
+            )
+    return lines
+
+
+_REPORTED = {
+    "drawings": "judge",
+    "reconstructions": "autoencoder",
+    "clip": "clip",
+    "captioner": "captioner",
+}
+
+
+def _scores(result: dict[str, Any], parts: list[str]) -> dict[str, Any]:
+    """The evaluated scores of the parts, or what their trainings measured when nothing was evaluated yet."""
+    if result:
+        return {part: result["scores"][part] for part in parts}
+    reported = {part: report_of(_REPORTED[part]).get("metrics", {}) for part in parts if part in _REPORTED}
+    return {part: metrics for part, metrics in reported.items() if "seen" in metrics}
+
+
+def _value(value: Any) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _table(scores: dict[str, Any], part: str) -> list[str]:
+    seen, held_out = scores[part]["seen"], scores[part]["held_out"]
+    lines = [f"**{part}**", "", "| metric | seen | held out |", "|---|---|---|"]
+    for metric, value in seen.items():
+        if not isinstance(value, dict):
+            lines.append(f"| {metric} | {_value(value)} | {_value(held_out[metric])} |")
+    return [*lines, ""]
+
+
+def _gates(result: dict[str, Any], parts: list[str]) -> list[str]:
+    rows = [row for row in result["gates"] if row["part"] in parts]
+    missed = [f"{row['part']} {row['metric']}" for row in rows if not row["passed"]]
+    ending = f"; missed: {', '.join(missed)}." if missed else "."
+    return [f"Gates: {len(rows) - len(missed)} of {len(rows)} reached{ending}"]
+
+
+def card(folder: str, result: dict[str, Any]) -> str:
+    """The Markdown card of one model folder."""
+    title, purpose = _TITLES[folder]
+    names, recipe = _RECIPES[folder]
+    values = {
+        "judge": judge,
+        "clip": clip,
+        "captioner": captioner,
+        "autoencoder": autoencoder,
+        "generator_io": generator_io,
+        "denoiser": denoiser,
+    }
+    world = _WORLD.format(pictures=data.SPLITS["train"][0], natural=data.NATURAL_CAPTIONS)
+    lines = [f"# {title}", "", purpose, "", "## Data", "", world]
+    lines += ["## Recipe", "", recipe.format(**values), "", *_training_lines(names), ""]
+    if folder == generator_io.FOLDER and not report_of("denoiser"):
+        settings = json.loads((MODELS / folder / "likeness.json").read_text())
+        lines += [
+            f"**Unfinished**: the denoiser is still in training. These weights are an average after "
+            f"{settings['trained_samples']:,} samples and were not evaluated.",
+            "",
+        ]
+    lines += ["Retrain with `make models`; half-precision safetensors, load them in float32 on a CPU.", ""]
+    scores = _scores(result, _PARTS[folder])
+    if scores:
+        intro = "Shares of right attributes (`world/training/scores.py`), seen and held-out combinations. "
+        if result:
+            intro += f"Generated pictures: {result['captions']} captions a split, judged by `models/judge`."
+        else:
+            intro += "Measured at the end of each training; `python -m world.training.evaluate` measures all."
+        lines += ["## Metrics", "", intro, ""]
+        for part in scores:
+            lines += _table(scores, part)
+    if result:
+        lines += [*_gates(result, _PARTS[folder]), ""]
+        if folder == generator_io.FOLDER:
+            seconds = result["seconds_per_picture"]
+            lines += [f"Seconds a picture at 20 steps with guidance, 2 cores: {seconds}.", ""]
+            lines += ["![contact sheet](contact_sheet.png)", ""]
+    lines += ["## Limits", "", _LIMITS, "## Licence", "", _LICENCE]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def write() -> None:
+    """Write the cards of all model folders that exist."""
+    result = json.loads(evaluate.RESULTS.read_text()) if evaluate.RESULTS.is_file() else {}
+    for folder in _TITLES:
+        if (MODELS / folder).is_dir():
+            (MODELS / folder / "README.md").write_text(card(folder, result))
+
+
+if __name__ == "__main__":
+    write()

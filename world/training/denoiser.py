@@ -1,0 +1,197 @@
+"""The text-conditional latent diffusion model: a small UNet with velocity prediction on the autoencoder's latents.
+
+The text tower is the embedded CLIP's, frozen: its last hidden states already hold every attribute in the end
+mark, and each word's binding in the words themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderTiny, UNet2DConditionModel
+from torch.nn import functional
+from transformers import CLIPTextModel
+
+from world.training import autoencoder, data, text_tower, tokenizer
+from world.training.clip import caption_ids, pick_captions
+from world.training.clip_io import load_clip
+from world.training.common import (
+    SEED,
+    WORK,
+    Checkpoint,
+    Progress,
+    Report,
+    StopRequest,
+    batches,
+    device,
+    half_precision,
+    learning_rate,
+)
+from world.training.generator_io import build_scheduler, build_unet, export
+
+STEPS, BATCH, PEAK = 6000, 32, 1e-3
+PICTURES = 48_000
+"""Drawings whose latents are kept."""
+CANONICAL_SHARE, EMPTY_SHARE = 0.5, 0.1
+HIGH_NOISE_BIAS = 0.8
+"""Exponent of uniform times; under 1 prefers noisy ones, where objects are decided."""
+HOLD = 0.4
+EXPORT_SECONDS = 480
+
+
+@torch.no_grad()
+def latents(vae: AutoencoderTiny, drawings: data.Drawings, count: int, on: torch.device) -> torch.Tensor:
+    """Scaled latents float16 [N, C, 16, 16] of the first drawings, kept on disk."""
+    path = WORK / "latents.npy"
+    if path.is_file():
+        return torch.from_numpy(np.load(path))
+    vae = copy.deepcopy(vae).to(on)
+    parts = []
+    for start in range(0, count, 200):
+        pictures = drawings.batch(torch.arange(start, min(start + 200, count))).to(on)
+        with half_precision(on):
+            encoded = vae.encode(pictures * 2 - 1, return_dict=False)[0]
+        parts.append((encoded.float() * vae.config.scaling_factor).half().cpu())
+    result = torch.cat(parts)
+    np.save(path, result.numpy())
+    return result
+
+
+def _kept_caption_ids(drawings: data.Drawings, count: int) -> torch.Tensor:
+    """Token ids of all captions, kept on disk: a resumed training starts at once."""
+    path = WORK / "caption_ids.npy"
+    if not path.is_file():
+        np.save(path, caption_ids(drawings, count).numpy())
+    return torch.from_numpy(np.load(path))
+
+
+class Average:
+    """Exponential moving average of a network's weights."""
+
+    def __init__(self, network: UNet2DConditionModel, decay: float = 0.998) -> None:
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        self._decay = decay
+
+    @torch.no_grad()
+    def update(self, source: UNet2DConditionModel, step: int) -> None:
+        """Move towards the source, faster in the first steps."""
+        decay = min(self._decay, (1 + step) / (20 + step))
+        own, new = list(self.network.parameters()), [p.detach() for p in source.parameters()]
+        torch._foreach_lerp_(own, new, 1 - decay)
+
+
+class Denoising:
+    """One training example after the other: times, noise, and the velocity that is to be found."""
+
+    def __init__(self, text: CLIPTextModel, on: torch.device) -> None:
+        self._signal = build_scheduler().alphas_cumprod.to(on)
+        self._text = text.to(on)
+        empty = tokenizer.hf_tokenizer()("", padding="max_length", max_length=tokenizer.CONTEXT)
+        self._empty = torch.tensor(empty["input_ids"])
+        self._on = on
+
+    def loss(self, unet: UNet2DConditionModel, clean: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """Mean squared error of the velocity for latents [B, C, 16, 16] and captions [B, 32]."""
+        count = len(clean)
+        ids[torch.rand(count) < EMPTY_SHARE] = self._empty
+        with torch.no_grad():
+            words = self._text(ids.to(self._on)).last_hidden_state
+        # One time per stratum: less noise in the gradient than independent times.
+        uniform = (torch.arange(count) + torch.rand(count)) / count
+        times = (uniform.pow(HIGH_NOISE_BIAS) * 1000).long().clamp(max=999).to(self._on)
+        clean = clean.to(self._on)
+        noise = torch.randn_like(clean)
+        signal = self._signal[times].view(-1, 1, 1, 1)
+        noisy = signal.sqrt() * clean + (1 - signal).sqrt() * noise
+        velocity = signal.sqrt() * noise - (1 - signal).sqrt() * clean
+        noisy = noisy.contiguous(memory_format=torch.channels_last)
+        with half_precision(self._on):
+            found = unet(noisy, times, words).sample
+        return functional.mse_loss(found.float(), velocity)
+
+
+def train(steps: int | None = None, minutes: float | None = None) -> None:
+    """Train until ``steps``; with ``minutes`` the steps are planned from the speed of the first minute.
+
+    Resumes from the last checkpoint, with its plan unless ``steps`` is given anew.
+    """
+    on = device()
+    torch.manual_seed(SEED)
+    drawings = data.load("train")
+    vae = autoencoder.load()
+    text = text_tower.build(load_clip()[0]).requires_grad_(False)
+    count = min(PICTURES, len(drawings))
+    unet = build_unet(vae.config.latent_channels).to(on, memory_format=torch.channels_last)
+    average = Average(unet)
+    checkpoint, step, before = Checkpoint("denoiser"), 0, 0.0
+    if not checkpoint.path.is_file():
+        export(average.network, vae, text, 0)  # untrained, so that loaders can be tried at once
+    clean = latents(vae, drawings, count, on)
+    ids = _kept_caption_ids(drawings, count)
+    optimizer = torch.optim.AdamW(unet.parameters(), PEAK, weight_decay=0.01, betas=(0.9, 0.98), fused=True)
+    plan = steps or STEPS
+    if state := checkpoint.load():
+        unet.load_state_dict(state["unet"])
+        average.network.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, before = state["step"], state["seconds"]
+        plan, minutes = steps or state["plan"], None
+        torch.manual_seed(SEED + step)
+    examples, stop = Denoising(text, on), StopRequest()
+    progress, started = Progress("denoiser", plan, BATCH), time.monotonic()
+    exported, first = started, step
+
+    def state_now() -> dict[str, Any]:
+        return {
+            "unet": unet.state_dict(),
+            "average": average.network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "step": step,
+            "plan": plan,
+            "seconds": before + time.monotonic() - started,
+        }
+
+    for index in batches(count, BATCH, step, SEED):
+        if step >= plan:
+            break
+        if stop:
+            checkpoint.save(state_now())
+            print(f"[denoiser] stopped at step {step}, resume with the same command", flush=True)
+            raise SystemExit(1)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(PEAK, step, plan, 200, HOLD)
+        loss = examples.loss(unet, clean[index].float(), pick_captions(ids, index, CANONICAL_SHARE))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        step += 1
+        average.update(unet, step)
+        progress.tick(step, loss=loss.item())
+        elapsed = time.monotonic() - started
+        if minutes and elapsed > 60:
+            progress.steps = plan = int((step - first) / elapsed * minutes * 60)
+            minutes = None
+            print(f"[denoiser] planned {plan} steps", flush=True)
+        if checkpoint.due():
+            checkpoint.save(state_now())
+        if time.monotonic() - exported > EXPORT_SECONDS:
+            export(average.network, vae, text, step * BATCH)
+            exported = time.monotonic()
+    export(average.network, vae, text, step * BATCH)
+    checkpoint.save(state_now())
+    seconds = before + time.monotonic() - started
+    Report("denoiser", step, BATCH, seconds, SEED, {"samples": step * BATCH}).save()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--minutes", type=float)
+    arguments = parser.parse_args()
+    train(arguments.steps, arguments.minutes)
