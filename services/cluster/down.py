@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from services.cluster import processes
 from services.cluster.events import Reporter
@@ -17,7 +17,6 @@ from services.cluster.state import Home, remove_run_dir
 from services.common.settings import Settings
 
 STOP_SECONDS = 60.0
-POLL_SECONDS = 0.1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,12 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def stop_cluster(home: Home, *, timeout_seconds: float = STOP_SECONDS) -> int:
     """Stops the cluster and waits for its end; returns how many processes had to be killed."""
     state = home.read()
-    give_up = time.monotonic() + timeout_seconds
     if state is not None and home.is_owned():
-        with suppress(ProcessLookupError):
-            os.kill(state.pid, signal.SIGTERM)
-        while home.is_owned() and time.monotonic() < give_up:
-            time.sleep(POLL_SECONDS)
+        with suppress(psutil.Error):
+            supervisor = psutil.Process(state.pid)
+            supervisor.send_signal(signal.SIGTERM)
+            supervisor.wait(timeout_seconds)
     # The supervisor was killed, or hangs: what it started is recorded.
     left = home.read()
     if left is None:

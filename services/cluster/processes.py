@@ -86,8 +86,12 @@ def adopt_orphans() -> None:
 
 
 def kill_descendants() -> int:
-    """Last resort: kills everything below this process; returns how many there were."""
-    return kill(psutil.Process().children(recursive=True))
+    """Last resort: kills everything below this process and buries the dead; returns how many lived."""
+    killed = kill(psutil.Process().children(recursive=True))
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    return killed
 
 
 def kill_recorded(pids: Iterable[int], run_dir: str) -> int:

@@ -11,7 +11,7 @@ from ray import serve
 
 from likeness.generator.v1 import generator_service_pb2 as pb
 from services.common import telemetry
-from services.common.profile import Profile, load_profile
+from services.common.profile import Profile, load_profile, resolve_source
 from services.common.settings import Settings
 
 if TYPE_CHECKING:
@@ -67,7 +67,13 @@ class GeneratorDeployment:
 
 
 def build(settings: Settings, profile: Profile) -> serve.Application:
-    """The application for these settings and models."""
+    """The application for these settings and models.
+
+    Raises:
+        UnavailableError: MODEL_UNAVAILABLE; an embedded default model is missing, known before any replica starts.
+    """
+    default = profile.generators[0]
+    resolve_source(settings, default.source, embedded=default.embedded)
     resources = {"num_cpus": REPLICA_CPUS}
     if settings.device.startswith("cuda") or (settings.device == "auto" and _cluster_has_gpu()):
         resources["num_gpus"] = REPLICA_GPUS

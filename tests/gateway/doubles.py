@@ -52,6 +52,7 @@ class Generator:
         self.made: Counter[str] = Counter()
         self.failures: list[LikenessError] = []
         self.fail_after_pictures: int | None = None
+        self.hold_after_pictures: int | None = None
         self.broken: dict[str, domain.ItemError] = {}
         self.fail_item = ""
         self.gate = asyncio.Event()
@@ -75,6 +76,9 @@ class Generator:
                 if self.fail_after_pictures is not None and count >= self.fail_after_pictures:
                     self.fail_after_pictures = None
                     raise InternalError()
+                if self.hold_after_pictures is not None and count >= self.hold_after_pictures:
+                    self.hold_after_pictures = None
+                    self.gate.clear()
                 for step in range(STEPS + 1):
                     yield ports.GenerationProgress(item.item_id, step, STEPS if step else 0)
                     await self.gate.wait()

@@ -9,6 +9,7 @@ import pytest
 
 from likeness.gateway.v1 import session_pb2
 from likeness.gateway.v1 import session_service_pb2 as pb
+from services.gateway.loops.machine import image_info
 from tests.gateway.conftest import TARGET, Gateway, Parts, running
 from tests.gateway.failures import reason_of
 
@@ -125,8 +126,6 @@ async def test_delete_keeps_pictures_that_others_use(gateway: Gateway) -> None:
 
 
 async def test_delete_keeps_what_was_uploaded_by_itself(gateway: Gateway) -> None:
-    from services.gateway.loops.machine import image_info
-
     await gateway.server.images.add(TARGET, await image_info(TARGET))
     name = await gateway.create()
     await gateway.stub.DeleteSession(pb.DeleteSessionRequest(name=name))

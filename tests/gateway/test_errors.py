@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import uuid
+import zlib
 from typing import Any
 
 import grpc
@@ -35,7 +36,7 @@ def picture(**save: Any) -> bytes:
 
 def animated() -> bytes:
     """A GIF of two frames."""
-    frames = [Image.new("P", (16, 16), shade) for shade in (0, 1)]
+    frames = [Image.new("RGB", (16, 16), shade) for shade in ("red", "blue")]
     out = io.BytesIO()
     frames[0].save(out, "GIF", save_all=True, append_images=frames[1:])
     return out.getvalue()
@@ -45,6 +46,7 @@ def bomb() -> bytes:
     """A PNG header that promises ten thousand million pixels."""
     data = bytearray(picture(format="PNG"))
     data[16:24] = (100_000).to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
     return bytes(data)
 
 

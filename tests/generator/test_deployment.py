@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -44,19 +45,20 @@ def _cluster(folder: Path, models_dir: Path) -> tuple[RayCluster, int]:
     return cluster, grpc_port
 
 
-@pytest.fixture(scope="module")
-async def served(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> AsyncIterator[rpc.GeneratorServiceStub]:
-    """A stub of the proxy; one Ray for the whole module."""
-    cluster, port = _cluster(tmp_path_factory.mktemp("r"), models_dir)
-    try:
-        await cluster.start()
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield rpc.GeneratorServiceStub(channel)
-    finally:
-        await cluster.stop()
+@pytest.fixture
+async def served(models_dir: Path) -> AsyncIterator[rpc.GeneratorServiceStub]:
+    """A stub of the proxy of a running Serve."""
+    # Ray's sockets lie in the folder and their paths may have 107 characters at most: pytest's folders are too deep.
+    with tempfile.TemporaryDirectory(prefix="likeness-", ignore_cleanup_errors=True) as folder:
+        cluster, port = _cluster(Path(folder), models_dir)
+        try:
+            await cluster.start()
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                yield rpc.GeneratorServiceStub(channel)
+        finally:
+            await cluster.stop()
 
 
-@pytest.mark.asyncio(loop_scope="module")
 async def test_models_pictures_errors_and_cancellation_pass_the_proxy(served: rpc.GeneratorServiceStub) -> None:
     models = (await served.ListModels(pb.ListModelsRequest(), metadata=METADATA)).models
     assert [model.id for model in models] == ["tiny"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from services.common.errors import NotFoundError, Reason, UnavailableError
@@ -81,6 +82,10 @@ def _load_captioner(
     shown = profile.source if not Path(profile.source).is_absolute() else Path(profile.source).name
     info = LanguageModelInfo(profile.id, revision, shown, profile.embedded, profile.license)
     try:
+        import torch
+
+        if settings.torch_threads:
+            torch.set_num_threads(settings.torch_threads)
         if profile.kind == "embedded":
             from services.refiner.understanding.captioners import EmbeddedCaptions
             from services.refiner.understanding.clip_verifier import ClipVerifier
@@ -88,6 +93,8 @@ def _load_captioner(
 
             clip = Path(resolve_source(settings, profile.clip_source or "clip-embedded", embedded=profile.embedded))
             captioner = EmbeddedCaptions.load(folder, clip)
+            # Another CLIP sees other things: it is part of what the captions depend on.
+            info = replace(info, revision=f"{revision[:8]}{weights_digest(clip)[:8]}")
             return VerifiedCaptions(captioner, ClipVerifier.load(clip), parser), info
         from services.refiner.understanding.image_to_text import ImageToTextCaptions, pick_device
 

@@ -36,7 +36,7 @@ class Caption:
 class FeatureMaps(nn.Module):
     """The frozen trunk: normalised pictures [B, 3, 64, 64] -> tokens [B, 16, C2] and [B, 4, C4]."""
 
-    def __init__(self, visual: nn.Module) -> None:
+    def __init__(self, visual: Any) -> None:
         super().__init__()
         self.visual = visual.eval().requires_grad_(False)
 
@@ -134,7 +134,8 @@ class EmbeddedCaptioner:
     def _maps(self, images: Sequence[Image.Image]) -> list[torch.Tensor]:
         size = self._config["image_size"]
         pictures = torch.stack([prepare_picture(image, size) for image in images])
-        return self._trunk((pictures - self._config["mean"]) / self._config["std"])
+        maps: list[torch.Tensor] = self._trunk((pictures - self._config["mean"]) / self._config["std"])
+        return maps
 
     @torch.no_grad()
     def _decode(
@@ -170,4 +171,4 @@ class EmbeddedCaptioner:
     def _texts(self, ids: torch.Tensor, end: int) -> Iterator[str]:
         for row in ids.tolist():
             words = row[: row.index(end)] if end in row else row
-            yield self._tokenizer.decode(words).replace(" ,", ",").strip()
+            yield str(self._tokenizer.decode(words)).replace(" ,", ",").strip()

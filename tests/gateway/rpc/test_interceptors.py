@@ -12,7 +12,7 @@ from likeness.types.v1 import image_pb2
 from services.common.settings import MAX_MESSAGE_BYTES
 from services.common.telemetry import render_metrics
 from services.gateway import deadline
-from tests.gateway.conftest import Gateway
+from tests.gateway.conftest import TARGET, Gateway
 from tests.gateway.failures import reason_of
 
 pytestmark = pytest.mark.integration
@@ -63,7 +63,8 @@ async def test_deadline_of_the_client_reaches_backend_calls(gateway: Gateway, mo
     monkeypatch.setattr(gateway.parts.refiner, "understand", understand_late)
     await gateway.stub.StartLoop(pb.StartLoopRequest(name=name), timeout=60)
     await gateway.finished(name)
-    assert 0 < left[0] <= 60 and left[1] == 1000.0
+    # gRPC rounds the time it sends up.
+    assert 0 < left[0] < 70 and left[1] == 1000.0
 
 
 async def test_call_past_its_deadline_is_stopped(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,8 +78,6 @@ async def test_call_past_its_deadline_is_stopped(gateway: Gateway, monkeypatch: 
 
     monkeypatch.setattr(gateway.parts.generator, "list_models", hang)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        from tests.gateway.conftest import TARGET
-
         await gateway.stub.CreateSession(pb.CreateSessionRequest(target=image_pb2.Image(data=TARGET)), timeout=1.0)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     await asyncio.wait_for(stopped.wait(), 10)

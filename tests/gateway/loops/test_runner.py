@@ -1,0 +1,91 @@
+"""Loops that change their gateway, lose their database, or wait their turn."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from sqlalchemy import text
+
+from likeness.gateway.v1 import session_pb2
+from likeness.gateway.v1 import session_service_pb2 as pb
+from services.gateway.store.database import Database
+from tests.gateway.conftest import Gateway, Parts, clear, running
+
+pytestmark = pytest.mark.integration
+
+SUCCEEDED = session_pb2.Session.STATE_SUCCEEDED
+
+
+async def test_gateway_that_stops_hands_its_loops_over(database_url: str, parts: Parts) -> None:
+    async with running(database_url, parts) as first:
+        name = await held(first)
+    parts.generator.gate.set()
+    # The next gateway has a generator of its own; the pictures are in the store that both share.
+    next_parts = Parts(objects=parts.objects)
+    async with running(database_url, next_parts) as second:
+        assert (await second.finished(name)).session.state == SUCCEEDED
+    assert parts.generator.cancelled == 1
+    made = parts.generator.made + next_parts.generator.made
+    assert made.total() == 6 and set(made.values()) == {1}
+    await clear(database_url)
+
+
+async def test_gateway_that_vanishes_loses_its_loops_to_the_other(gateway: Gateway, database_url: str) -> None:
+    name = await held(gateway)
+    # As after SIGKILL: no release, no more heartbeats, and the lease runs out.
+    assert gateway.server.runner._ticker is not None
+    gateway.server.runner._ticker.cancel()
+    await execute(database_url, "UPDATE sessions SET lease_expire_time = now() - interval '1 second'")
+    async with running(database_url, Parts(objects=gateway.parts.objects)) as other:
+        assert (await other.finished(name)).session.state == SUCCEEDED
+    # The old one wakes up, and its write is refused: nothing is there twice.
+    gateway.parts.generator.gate.set()
+    done = await gateway.finished(name)
+    assert done.session.round_count == 3 and [len(one.candidates) for one in done.rounds] == [2, 2, 2]
+    kinds = [one.WhichOneof("event") for one in await gateway.events(name)]
+    assert kinds.count("candidate_generated") == kinds.count("candidate_scored") == 6
+
+
+async def test_loop_outlives_the_loss_of_every_database_connection(gateway: Gateway, database_url: str) -> None:
+    name = await held(gateway)
+    kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = :name"
+    await execute(database_url, kill, name=database_url.partition("?")[0].rpartition("/")[2])
+    gateway.parts.generator.gate.set()
+    assert (await gateway.finished(name)).session.state == SUCCEEDED
+    assert set(gateway.parts.generator.made.values()) == {1}
+
+
+async def test_loops_beyond_the_limit_wait_their_turn(database_url: str, parts: Parts) -> None:
+    parts.generator.gate.clear()
+    async with running(database_url, parts, max_running_sessions=2) as one:
+        names = [await one.create() for _ in range(4)]
+        for name in names:
+            await one.stub.StartLoop(pb.StartLoopRequest(name=name))
+        while len(parts.generator.calls) < 2:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        assert len(parts.generator.calls) == 2
+        parts.generator.gate.set()
+        done = [await one.finished(name) for name in names]
+        assert [each.session.state for each in done] == [SUCCEEDED] * 4
+    await clear(database_url)
+
+
+async def held(gateway: Gateway) -> str:
+    """A session whose loop has made one picture and hangs in the next."""
+    gateway.parts.generator.hold_after_pictures = 1
+    name = await gateway.create()
+    await gateway.stub.StartLoop(pb.StartLoopRequest(name=name))
+    async for one in gateway.stub.WatchSession(pb.WatchSessionRequest(name=name)):
+        if one.event.HasField("candidate_generated"):
+            break
+    return name
+
+
+async def execute(database_url: str, statement: str, **values: str) -> None:
+    """Runs a statement on a connection of its own."""
+    database = Database(database_url)
+    async with database.transaction() as connection:
+        await connection.execute(text(statement), values)
+    await database.close()
