@@ -18,7 +18,7 @@ import json
 import platform
 import statistics
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -45,7 +45,7 @@ class Row:
     arm: str
     round: int
     prompt: str
-    attributes: float | None
+    attributes: float
     scores: dict[str, float]
 
 
@@ -88,9 +88,7 @@ def cluster(address: str | None) -> Iterator[str]:
         yield started
 
 
-def run_target(
-    client: likeness.Client, target: Target, metrics: list[str], rounds: int, candidates: int
-) -> list[Row]:
+def run_target(client: likeness.Client, target: Target, metrics: list[str], rounds: int, candidates: int) -> list[Row]:
     """Loop, baseline and fresh-seed arms for one target."""
 
     def row(arm: str, round_number: int, candidate: likeness.Candidate) -> Row:
@@ -147,12 +145,10 @@ def summarize(rows: list[Row], rounds: int) -> dict[str, object]:
     def pick(arm: str, round_number: int, split: str | None = None) -> list[Row]:
         return [r for r in rows if r.arm == arm and r.round == round_number and split in (None, r.split)]
 
-    def means(chosen: list[Row]) -> dict[str, float | int | None]:
-        known = [r.attributes for r in chosen if r.attributes is not None]
+    def means(chosen: list[Row]) -> dict[str, float | int]:
         return {
             **{metric: round(statistics.fmean(r.scores[metric] for r in chosen), 4) for metric in metrics},
-            "attributes": round(statistics.fmean(known), 4) if known else None,
-            "understood": len(known),
+            "attributes": round(statistics.fmean(r.attributes for r in chosen), 4),
             "n": len(chosen),
         }
 
@@ -166,7 +162,10 @@ def summarize(rows: list[Row], rounds: int) -> dict[str, object]:
     ]
     tests = [
         paired(metric, pick("loop", rounds), pick("seeds", rounds), "loop against seeds") for metric in metrics
-    ] + [paired(metric, pick("fresh-final", 0), pick("fresh-first", 0), "final against first prompt") for metric in metrics]
+    ] + [
+        paired(metric, pick("fresh-final", 0), pick("fresh-first", 0), "final against first prompt")
+        for metric in metrics
+    ]
     return {"table": table, "tests": tests, "attributes": attribute_change(pick("loop", rounds), pick("seeds", rounds))}
 
 
@@ -189,14 +188,12 @@ def paired(metric: str, ours: list[Row], theirs: list[Row], name: str) -> dict[s
 def attribute_change(final: list[Row], first: list[Row]) -> dict[str, object]:
     """True attributes named by the final prompt against those of the first prompt, per target."""
     both = [(a.attributes, b.attributes) for a, b in zip(final, first, strict=True)]
-    known = [(a, b) for a, b in both if a is not None and b is not None]
     return {
-        "final_mean": round(statistics.fmean(a for a, _ in known), 4),
-        "first_mean": round(statistics.fmean(b for _, b in known), 4),
-        "gained": sum(a > b for a, b in known),
-        "kept": sum(a == b for a, b in known),
-        "lost": sum(a < b for a, b in known),
-        "not_understood": len(both) - len(known),
+        "final_mean": round(statistics.fmean(a for a, _ in both), 4),
+        "first_mean": round(statistics.fmean(b for _, b in both), 4),
+        "gained": sum(a > b for a, b in both),
+        "kept": sum(a == b for a, b in both),
+        "lost": sum(a < b for a, b in both),
     }
 
 
@@ -208,10 +205,8 @@ def write(folder: Path, rows: list[Row], summary: dict[str, object]) -> None:
         writer = csv.writer(file)
         writer.writerow(["target", "split", "arm", "round", "attributes", *metrics, "prompt"])
         for r in rows:
-            values = asdict(r)
-            attributes = "" if r.attributes is None else round(r.attributes, 4)
             scores = [round(r.scores[metric], 5) for metric in metrics]
-            writer.writerow([values["target"], r.split, r.arm, r.round, attributes, *scores, r.prompt])
+            writer.writerow([r.target, r.split, r.arm, r.round, round(r.attributes, 4), *scores, r.prompt])
     (folder / "loop_quality.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
 
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 import io
 import random
 from dataclasses import dataclass
+from functools import lru_cache
 
 from PIL import Image
 
-from world.captions import canonical, parse
+from services.common.profile import models_dir
+from services.common.settings import Settings
+from services.refiner.understanding.parsing import PromptParser
+from services.refiner.understanding.scene_prompt import ScenePrompt
+from services.refiner.vocabulary import load_vocabulary
+from world.captions import canonical
 from world.draw import render
-from world.scene import Scene, attribute_indices, sample_scene
+from world.scene import Scene, sample_scene
 
 _SEED = 20_261_121
 """Far from every seed of the training data, so that no target was trained on."""
@@ -45,14 +51,30 @@ def targets(count: int) -> list[Target]:
     return drawn
 
 
-def attributes_recovered(prompt: str, scene: Scene) -> float | None:
-    """Share of the scene's attributes that the prompt names rightly, 0..1; None if the prompt is not understood.
+def attributes_recovered(prompt: str, scene: Scene) -> float:
+    """Share of the scene's attributes that the prompt names rightly, 0..1; synonyms count.
 
-    Only attributes that the scene defines count, so a single object has no second kind to miss.
+    The scene's canonical caption is read by the same parser, so both sides speak one vocabulary. Only attributes that
+    the scene defines count: a single object has no second kind to miss.
     """
-    said = parse(prompt)
-    if said is None:
-        return None
-    pairs = list(zip(attribute_indices(scene), attribute_indices(said), strict=True))
-    defined = [(truth, claim) for truth, claim in pairs if truth >= 0]
-    return sum(truth == claim for truth, claim in defined) / len(defined)
+    truth, said = (_attributes(_parser().parse(text).scene) for text in (canonical(scene), prompt))
+    return sum(said.get(name) == value for name, value in truth.items()) / len(truth)
+
+
+@lru_cache(maxsize=1)
+def _parser() -> PromptParser:
+    return PromptParser(load_vocabulary(models_dir(Settings())))
+
+
+def _attributes(scene: ScenePrompt) -> dict[str, str]:
+    """What a prompt says, by attribute; what it does not say is absent."""
+    values: dict[str, str | None] = {
+        "count": str(len(scene.objects)),
+        "layout": scene.relation or scene.position,
+        "background": scene.background,
+        "style": scene.style,
+        "quality": scene.quality,
+    }
+    for number, item in enumerate(scene.objects):
+        values |= {f"kind{number}": item.kind, f"size{number}": item.size, f"color{number}": item.color}
+    return {name: value for name, value in values.items() if value is not None}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from tests.cluster.running import home_folder
 from tests.gateway_io.seam import Backends, running_backends
 
 
@@ -19,6 +20,14 @@ async def backends() -> AsyncIterator[Backends]:
 
 
 @pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home() -> Iterator[Path]:
     """A home that tests use one after another, as a user does."""
-    return tmp_path_factory.mktemp("home")
+    with home_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def new_home() -> Iterator[Path]:
+    """A home of this test."""
+    with home_folder() as folder:
+        yield folder

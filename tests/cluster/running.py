@@ -7,15 +7,23 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
-WAIT_SECONDS = 100
+WAIT_SECONDS = 200
+
+
+@contextmanager
+def home_folder() -> Iterator[Path]:
+    """A temporary home. Not under pytest's own folder, which other sessions of root close to PostgreSQL's user."""
+    with tempfile.TemporaryDirectory(prefix="likeness-test-") as folder:
+        yield Path(folder)
 
 
 class Up:

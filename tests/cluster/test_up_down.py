@@ -20,7 +20,7 @@ from services.common.images import content_hash
 from tests.cluster.running import ROOT, all_gone, environment, runs, up
 from tests.gateway_io.seam import Backends, picture
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(500)]
 
 
 async def upload(address: str, data: bytes) -> str:
@@ -77,7 +77,7 @@ async def test_a_dead_part_is_started_again_at_the_same_address(home: Path, back
             await running.event("part", part=part, state="died")
             if part != "gateway":
                 await running.event("part", part=part, state="ready")
-        async with asyncio.timeout(100):
+        async with asyncio.timeout(200):
             while True:
                 try:
                     assert await download(ready["address"], stored) == picture("blue")
@@ -134,22 +134,22 @@ async def test_detached_until_down(home: Path, backends: Backends) -> None:
         assert not any(runs(pid) for pid in [ready["pid"], *ready["processes"].values()])
 
 
-async def test_a_gateway_that_cannot_start_is_explained(tmp_path: Path, backends: Backends) -> None:
-    url = "postgresql+asyncpg://nobody@127.0.0.1:1/nothing"
-    async with up(tmp_path, env=environment(backends.address, database_url=url)) as failing:
+async def test_a_gateway_that_cannot_start_is_explained(new_home: Path, backends: Backends) -> None:
+    env = environment(backends.address, object_store_url="ftp://nowhere", database_url="postgresql+asyncpg://unused/db")
+    async with up(new_home, env=env) as failing:
         failed = await failing.event("failed")
         assert failed["part"] == "gateway"
-        assert any("DATABASE_UNAVAILABLE" in line for line in failed["log_tail"])
+        assert any("file:///folder or s3://bucket/prefix" in line for line in failed["log_tail"])
         stopped = await failing.event("stopped")
         assert stopped["killed"] == 0
         assert await failing.process.wait() == 1
-    assert not (tmp_path / "cluster.json").exists()
-    assert not (tmp_path / "postgres").exists(), "a database elsewhere needs none here"
+    assert not (new_home / "cluster.json").exists()
+    assert not (new_home / "postgres").exists(), "a database elsewhere needs none here"
 
 
-async def test_an_unknown_profile_starts_nothing(tmp_path: Path) -> None:
-    async with up(tmp_path, "--profile", "huge", env=environment(None)) as failing:
+async def test_an_unknown_profile_starts_nothing(new_home: Path) -> None:
+    async with up(new_home, "--profile", "huge", env=environment(None)) as failing:
         failed = await failing.event("failed")
         assert "embedded" in failed["message"], "the known ones are named"
         assert await failing.process.wait() == 1
-    assert not (tmp_path / "cluster.json").exists()
+    assert not (new_home / "cluster.json").exists()

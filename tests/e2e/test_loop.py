@@ -143,8 +143,10 @@ def test_the_same_request_id_has_one_effect(sessions, session) -> None:
     assert caught.value.code() == grpc.StatusCode.ALREADY_EXISTS
 
 
-def test_messages_up_to_the_limit_pass_and_one_byte_more_does_not(channel, target) -> None:
+def test_messages_up_to_the_limit_pass_and_one_byte_more_does_not(cluster) -> None:
     limit = 64 * 1024 * 1024
+    # No limit of its own, so that the server's is what answers.
+    channel = grpc.insecure_channel(cluster.address, options=[("grpc.max_send_message_length", -1)])
     call = channel.unary_unary(
         "/likeness.gateway.v1.ImageService/UploadImage",
         request_serializer=lambda data: data,

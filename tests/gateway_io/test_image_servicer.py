@@ -27,6 +27,7 @@ from services.gateway.scoring import CachedScoring
 from services.gateway.store.database import Database
 from services.gateway.store.images import ImageRepository
 from services.gateway.store.migrate import migrate
+from tests.cluster.running import home_folder
 from tests.gateway_io.seam import Backends, picture
 from tests.gateway_io.test_catalog_servicer import PROFILE
 
@@ -36,11 +37,11 @@ RED, BLUE = picture("red"), picture("blue")
 
 
 @pytest.fixture(scope="module")
-def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def database_url() -> Iterator[str]:
     """A migrated database on a server of this module."""
-    home, run_dir = tmp_path_factory.mktemp("home"), make_run_dir()
-    postgres = Postgres(home / "postgres", run_dir, home / "postgres.log")
-    with asyncio.Runner() as runner:
+    run_dir = make_run_dir()
+    with home_folder() as home, asyncio.Runner() as runner:
+        postgres = Postgres(home / "postgres", run_dir, home / "postgres.log")
         runner.run(postgres.start())
         runner.run(migrate(postgres.url))
         yield postgres.url

@@ -73,13 +73,13 @@ async def test_models_pictures_errors_and_cancellation_pass_the_proxy(served: rp
     detail = json.loads(refused.value.details() or "")
     assert (detail["reason"], detail["field"]) == ("INVALID_FIELD", "items[0].steps")
 
-    long = served.Generate(request(item("long", steps=1000)), metadata=METADATA)
+    long = served.Generate(request(*(item(str(index), steps=1000) for index in range(64))), metadata=METADATA)
     async for answer in long:
         if answer.HasField("step"):
             long.cancel()
             break
-    # The next item starts at once, not after the thousand steps: nobody is ahead of it for long.
-    after = served.Generate(request(item("next", steps=1)), metadata=METADATA, timeout=60)
+    # Were they not cancelled, 16 batches of a thousand steps would keep the next item past its deadline.
+    after = served.Generate(request(item("next", steps=1)), metadata=METADATA, timeout=20)
     kinds = [answer.WhichOneof("event") async for answer in after]
     assert kinds[-1] == "image"
 

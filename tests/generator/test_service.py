@@ -76,7 +76,7 @@ async def test_without_any_model_the_replica_runs_and_says_why(tmp_path: Path) -
 
 @pytest.mark.skipif(not EMBEDDED.is_file(), reason="models/generator-embedded is not trained yet")
 async def test_the_shipped_model_draws_what_the_prompt_says_and_the_same_in_a_batch() -> None:
-    """Tolerance as for the tiny model; a red picture is redder than a green one."""
+    """A night is darker than snow; tolerance as for the tiny model."""
     service = await asyncio.to_thread(_start, load_profile("embedded"), None)
     async with serve(service) as stub:
         night = "a small red star, starry night background, plain style"
