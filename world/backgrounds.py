@@ -15,9 +15,7 @@ VARIANTS = 4
 _DOWN = Y / SIZE
 
 
-def _dots(
-    image: np.ndarray, rng: np.random.Generator, count: int, rows: tuple[int, int], colours: tuple
-) -> None:
+def _dots(image: np.ndarray, rng: np.random.Generator, count: int, rows: tuple[int, int], colours: tuple) -> None:
     """Paint ``count`` squares of 2 x 2 pixels on even coordinates between the rows."""
     for _ in range(count):
         x = 2 * int(rng.integers(1, SIZE // 2 - 1))

@@ -34,8 +34,7 @@ def content() -> dict[str, Any]:
         },
         "groups": {group: [k.name for k in v.KINDS if k.group == group] for group in v.GROUPS},
         "kinds": [
-            {"name": k.name, "group": k.group, "tintable": k.tintable, "synonyms": list(k.synonyms)}
-            for k in v.KINDS
+            {"name": k.name, "group": k.group, "tintable": k.tintable, "synonyms": list(k.synonyms)} for k in v.KINDS
         ],
         "tintable": [k.name for k in v.KINDS if k.tintable],
         "colours": [_word(colour) for colour in v.COLOURS],
@@ -52,8 +51,7 @@ def content() -> dict[str, Any]:
             for r in v.RELATIONS
         ],
         "backgrounds": [
-            {"name": b.name, "phrase": b.phrase, "terse": b.terse, "synonyms": list(b.synonyms)}
-            for b in v.BACKGROUNDS
+            {"name": b.name, "phrase": b.phrase, "terse": b.terse, "synonyms": list(b.synonyms)} for b in v.BACKGROUNDS
         ],
         "styles": [
             {

@@ -102,9 +102,7 @@ def cut_out(kind: str, colour: str | None, size: int) -> np.ndarray:
     square = np.zeros((side, side, 4), np.float32)
     top, left = (side - height) // 2, (side - width) // 2
     square[top : top + height, left : left + width] = premultiplied
-    planes = [
-        Image.fromarray(square[..., c]).resize((size, size), Image.Resampling.LANCZOS) for c in range(4)
-    ]
+    planes = [Image.fromarray(square[..., c]).resize((size, size), Image.Resampling.LANCZOS) for c in range(4)]
     result = np.clip(np.stack([np.asarray(plane) for plane in planes], -1), 0, 1)
     result[..., :3] = np.minimum(result[..., :3], result[..., 3:])
     return np.ascontiguousarray(result, dtype=np.float32)

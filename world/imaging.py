@@ -12,9 +12,7 @@ import numpy as np
 
 SIZE = 64
 
-Y, X = np.meshgrid(
-    np.arange(SIZE, dtype=np.float32) + 0.5, np.arange(SIZE, dtype=np.float32) + 0.5, indexing="ij"
-)
+Y, X = np.meshgrid(np.arange(SIZE, dtype=np.float32) + 0.5, np.arange(SIZE, dtype=np.float32) + 0.5, indexing="ij")
 """Pixel centres in pixels, each [64, 64]."""
 
 

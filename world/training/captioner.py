@@ -108,9 +108,7 @@ def train(steps: int = STEPS) -> None:
         return_tensors="pt",
     ).input_ids
     network = CaptionNetwork([m.shape[-1] for m in maps], _language_model(len(encode), end)).to(on)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), PEAK, weight_decay=0.05, betas=(0.9, 0.98), fused=True
-    )
+    optimizer = torch.optim.AdamW(network.parameters(), PEAK, weight_decay=0.05, betas=(0.9, 0.98), fused=True)
     checkpoint, step = Checkpoint("captioner"), 0
     if state := checkpoint.load():
         network.load_state_dict(state["network"])
@@ -127,9 +125,7 @@ def train(steps: int = STEPS) -> None:
         target[inputs == end] = -100  # nothing to learn after the first end mark
         with half_precision(on):
             logits = network([m[index].float().to(on) for m in maps], shuffle(inputs).to(on))
-        loss = functional.cross_entropy(
-            logits.float().flatten(0, 1), target.flatten().to(on), ignore_index=-100
-        )
+        loss = functional.cross_entropy(logits.float().flatten(0, 1), target.flatten().to(on), ignore_index=-100)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
@@ -137,9 +133,7 @@ def train(steps: int = STEPS) -> None:
         step += 1
         progress.tick(step, loss=loss.item())
         if checkpoint.due():
-            checkpoint.save(
-                {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
-            )
+            checkpoint.save({"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": step})
     export(network.cpu().eval(), [m.shape[-1] for m in maps])
     metrics = {split: evaluate(data.load(split)) for split in ("seen", "held_out")}
     print(f"[captioner] {metrics}", flush=True)

@@ -50,9 +50,7 @@ def caption_ids(drawings: data.Drawings, limit: int | None = None) -> torch.Tens
     encode = tokenizer.hf_tokenizer()
     pairs = zip(drawings.canonical[:limit], drawings.natural[:limit], strict=True)
     flat = [caption for system, user in pairs for caption in (system, *user)]
-    ids = encode(
-        flat, padding="max_length", max_length=tokenizer.CONTEXT, truncation=True, return_tensors="pt"
-    )
+    ids = encode(flat, padding="max_length", max_length=tokenizer.CONTEXT, truncation=True, return_tensors="pt")
     return ids["input_ids"].short().view(-1, 1 + data.NATURAL_CAPTIONS, tokenizer.CONTEXT)
 
 
@@ -71,9 +69,7 @@ def contrastive_loss(pictures: torch.Tensor, texts: torch.Tensor, scale: torch.T
 
 
 @torch.no_grad()
-def retrieval(
-    model: open_clip.CLIP, drawings: data.Drawings, groups: int = 4, size: int = 256
-) -> dict[str, float]:
+def retrieval(model: open_clip.CLIP, drawings: data.Drawings, groups: int = 4, size: int = 256) -> dict[str, float]:
     """Recall at 1 among ``size``, mean over ``groups`` disjoint groups, with canonical and natural captions."""
     encode = tokenizer.hf_tokenizer()
     hits: dict[str, list[float]] = {}
@@ -85,9 +81,7 @@ def retrieval(
             "natural": [drawings.natural[i][0] for i in index],
         }
         for name, texts in captions.items():
-            ids = encode(
-                texts, padding="max_length", max_length=tokenizer.CONTEXT, return_tensors="pt"
-            ).input_ids
+            ids = encode(texts, padding="max_length", max_length=tokenizer.CONTEXT, return_tensors="pt").input_ids
             similarity = pictures @ model.encode_text(ids, normalize=True).T
             target = torch.arange(size)
             for way, scores in (("picture_to_text", similarity), ("text_to_picture", similarity.T)):

@@ -54,9 +54,7 @@ def build(vocabulary: int) -> open_clip.CLIP:
 def export(model: open_clip.CLIP, vocabulary: int) -> None:
     """Write ``models/clip-embedded`` in half precision."""
     config = model_config(vocabulary)
-    config["text_cfg"]["hf_tokenizer_name"] = (
-        "."  # any name: with local-dir open_clip reads the folder itself
-    )
+    config["text_cfg"]["hf_tokenizer_name"] = "."  # any name: with local-dir open_clip reads the folder itself
     preprocess = {
         "mean": [MEAN] * 3,
         "std": [STD] * 3,

@@ -80,9 +80,7 @@ class Progress:
             return
         speed = (step - self._first) * self.batch / (now - self.started)
         means = " ".join(f"{key} {value / self._count:.4f}" for key, value in self._sums.items())
-        print(
-            f"[{self.name}] {step}/{self.steps} {now - self.started:.0f} s {speed:.0f}/s {means}", flush=True
-        )
+        print(f"[{self.name}] {step}/{self.steps} {now - self.started:.0f} s {speed:.0f}/s {means}", flush=True)
         self._last, self._sums, self._count = now, {}, 0
 
 

@@ -103,9 +103,7 @@ def _drop_settings(path: Path) -> None:
 
 def load(folder: Path | None = None) -> StableDiffusionPipeline:
     """The shipped pipeline in float32."""
-    pipeline = DiffusionPipeline.from_pretrained(
-        (folder or MODELS / FOLDER).resolve(), torch_dtype=torch.float32
-    )
+    pipeline = DiffusionPipeline.from_pretrained((folder or MODELS / FOLDER).resolve(), torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

@@ -24,9 +24,7 @@ def save_sheet(pictures: torch.Tensor, captions: Sequence[str], path: Path, colu
     for index, (picture, caption) in enumerate(zip(pixels, captions, strict=True)):
         x = _GAP + index % columns * (size + _GAP)
         y = _GAP + index // columns * (size + _TEXT_HEIGHT)
-        enlarged = Image.fromarray(np.ascontiguousarray(picture)).resize(
-            (size, size), Image.Resampling.NEAREST
-        )
+        enlarged = Image.fromarray(np.ascontiguousarray(picture)).resize((size, size), Image.Resampling.NEAREST)
         sheet.paste(enlarged, (x, y))
         draw.text((x, y + size + 1), textwrap.fill(caption, _LETTERS), fill="black", font=font, spacing=0)
     sheet.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
