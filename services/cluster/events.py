@@ -46,7 +46,13 @@ class Reporter:
         """The cluster does not start, or lost a part for good."""
         tail = log_tail(error.log)
         log = error.log and str(error.log)
-        values = {"event": "failed", "part": error.part, "message": str(error), "log": log, "log_tail": tail}
+        values: dict[str, object] = {
+            "event": "failed",
+            "part": error.part,
+            "message": str(error),
+            "log": log,
+            "log_tail": tail,
+        }
         self._say(values, "\n".join([f"{error.part} failed: {error}", *tail, *([f"log: {log}"] if log else [])]))
 
     def stopping(self) -> None:

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from services.cluster.processes import StartError, spawn, stop
 
@@ -46,7 +47,7 @@ class GatewayProcess:
         from grpc_health.v1 import health_pb2, health_pb2_grpc
 
         async with grpc.aio.insecure_channel(self.address) as channel:
-            health = health_pb2_grpc.HealthStub(channel)
+            health: Any = health_pb2_grpc.HealthStub(channel)
             while self.process is not None and self.process.returncode is None:
                 try:
                     answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=5)

@@ -72,8 +72,8 @@ class Postgres:
             ],
             log=self._log,
             death_signal=STOP_SIGNAL,
-            user=account and account.user,
-            group=account and account.group,
+            user=account.user if account else None,
+            group=account.group if account else None,
             cwd=Path("/"),
         )
         try:
@@ -106,7 +106,7 @@ class Postgres:
         temporary.mkdir(mode=0o700)
         if account:
             os.chown(temporary, account.user, account.group)
-        command = [self._binaries / "initdb", "-D", temporary, "-U", SUPERUSER]
+        command: list[str | Path] = [self._binaries / "initdb", "-D", temporary, "-U", SUPERUSER]
         # Without waiting for the disk: what a power cut could lose at this moment is an empty database.
         command += ["--auth=trust", "--encoding=UTF8", "--no-locale", "--no-instructions", "--no-sync"]
         self._log.parent.mkdir(parents=True, exist_ok=True)
@@ -117,8 +117,8 @@ class Postgres:
                 stdout=output,
                 stderr=output,
                 cwd="/",
-                user=account and account.user,
-                group=account and account.group,
+                user=account.user if account else None,
+                group=account.group if account else None,
                 extra_groups=[] if account else None,
                 check=False,
             )

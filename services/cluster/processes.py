@@ -61,7 +61,9 @@ async def spawn(
             start_new_session=True,
             preexec_fn=_with_death_signal(death_signal),
             pass_fds=pass_fds,
-            **({} if user is None else {"user": user, "group": group, "extra_groups": []}),
+            user=user,
+            group=group,
+            extra_groups=None if user is None else [],
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import os
 import re
 import secrets
@@ -43,6 +44,8 @@ ENVIRONMENT = {
     "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(MAX_MESSAGE_BYTES + MEBIBYTE),
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "token",
+    # Despite its name it holds on every system: 0 lets Ray use the loopback address that it is given.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_COLOR_PREFIX": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -182,15 +185,15 @@ def _serve(options: argparse.Namespace, applications: Mapping[str, str], say: Sa
     # Ray has put its own handler in place.
     signal.signal(signal.SIGTERM, _leave)
     say({"part": PART, "state": "ready"})
-    logging = LoggingConfig(log_level="WARNING", enable_access_log=False)
+    quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
     serve.start(
         proxy_location=ProxyLocation.HeadOnly,
         http_options=HTTPOptions(host="127.0.0.1", port=options.http_port),
         grpc_options=gRPCOptions(port=options.grpc_port, grpc_servicer_functions=SERVICERS),
-        logging_config=logging,
+        logging_config=quiet,
     )
     targets = [
-        serve.RunTarget(application, name=name, route_prefix=f"/{name}", logging_config=logging)
+        serve.RunTarget(application, name=name, route_prefix=f"/{name}", logging_config=quiet)
         for name, application in built.items()
     ]
     serve.run_many(targets, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
@@ -207,9 +210,9 @@ def _init_ray(temp_dir: str) -> None:
                 num_cpus=max(MIN_CPUS, cpus),
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
-                logging_level="WARNING",
+                logging_level=logging.WARNING,
                 log_to_driver=True,
-                # Everything on loopback: nothing of Ray is reachable from the network, and no network is needed.
+                # No network is needed, and one that changes under a laptop does not matter.
                 _node_ip_address="127.0.0.1",
                 _temp_dir=temp_dir,
             )

@@ -23,8 +23,8 @@ from services.common.profile import ROOT
 from services.common.settings import Settings
 
 PARENT_POLL_SECONDS = 0.5
-SERVING_SECONDS = 60.0
-"""How long the gateway may take to find everything well once the backends are up."""
+SERVING_SECONDS = 180.0
+"""How long the gateway may take to find everything well once the backends are up; a busy machine takes its time."""
 RESTARTS_IN_A_ROW = 3
 HEALTHY_SECONDS = 60.0
 """A part that lived this long before it died counts as well again."""
