@@ -205,14 +205,18 @@ class SessionSettings(_message.Message):
     seed: _builtins.int
     """Seed from which every seed of the session is derived."""
     show_scores: _builtins.bool
-    """False hides scores from the person, as in half of the study's targets; they are computed all the same."""
+    """False hides scores from the person, as in half of the study's targets: scores, loop scores and gains are left out of
+    answers and events. They are computed and stored all the same.
+    """
     @_builtins.property
     def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Metrics to compute, 1 to 32; empty means the profile's default list."""
 
     @_builtins.property
     def selection_metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Metrics whose mean normalized value is the loop score; a subset of metrics. Empty means the profile's default."""
+        """Metrics whose mean normalized value is the loop score; a subset of metrics. Empty means those of the profile's
+        default list that are among metrics, or all of metrics if none is.
+        """
 
     def __init__(
         self,
@@ -259,15 +263,17 @@ class LoopSettings(_message.Message):
     IMAGE_BUDGET_FIELD_NUMBER: _builtins.int
     FIRST_PROMPT_FIELD_NUMBER: _builtins.int
     strategy: _builtins.str
-    """Strategy; empty means "repainter"."""
+    """Strategy; empty means the profile's default ("repainter" for the embedded profile)."""
     rounds: _builtins.int
-    """Rounds, 1 to 100; unset means 4."""
+    """Rounds, 1 to 100; unset means the profile's default (4 for the embedded profile)."""
     candidates: _builtins.int
-    """Candidates a round, 1 to 64; unset means 4."""
+    """Candidates a round, 1 to 64; unset means the profile's default (4 for the embedded profile)."""
     target_score: _builtins.float
     """Loop score at which to stop, above 0 and at most 1; unset means never."""
     plateau_rounds: _builtins.int
-    """Rounds without gain after which to stop; unset means never."""
+    """Rounds in a row with a gain below plateau_gain after which to stop; unset means never. The first round has no gain and
+    never counts.
+    """
     plateau_gain: _builtins.float
     """Smallest gain of the loop score that counts; unset means 0.001."""
     image_budget: _builtins.int
@@ -509,7 +515,7 @@ class SessionEvent(_message.Message):
 
     @_builtins.property
     def snapshot(self) -> Global___SessionSnapshot:
-        """State of the session at the cursor; first event of every watch."""
+        """State of the session at the cursor; first event of every watch. Its sequence is 0 and its cursor is its position."""
 
     @_builtins.property
     def state_changed(self) -> Global___StateChanged:

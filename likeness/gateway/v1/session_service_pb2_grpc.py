@@ -129,7 +129,8 @@ class SessionServiceServicer:
 
     def SubmitPrompt(self, request, context):
         """Makes and scores pictures for a person's prompt as one round, and streams events until they are scored. The round
-        goes on if the caller leaves: watch the session to see its end. Errors: INVALID_ARGUMENT (prompt, image_count),
+        goes on if the caller leaves: watch the session to see its end. The stream ends OK even when the round fails: its last
+        event then says so. Errors: INVALID_ARGUMENT (prompt, image_count),
         NOT_FOUND (SESSION_NOT_FOUND), FAILED_PRECONDITION (SESSION_BUSY).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -161,7 +162,8 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RankImages(self, request, context):
-        """Records an order of candidates by likeness. Errors: INVALID_ARGUMENT (duplicates, fewer than two), NOT_FOUND
+        """Records an order of candidates by likeness. Errors: INVALID_ARGUMENT (duplicates, fewer than two, one without a
+        picture), NOT_FOUND
         (SESSION_NOT_FOUND, CANDIDATE_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -169,8 +171,9 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchSession(self, request, context):
-        """Streams a snapshot at the cursor, then every later durable event once and in order, then live ones. Ends when the
-        session is deleted, or, with until_idle, when it is not running. Errors: INVALID_ARGUMENT (after_cursor),
+        """Streams a snapshot at the cursor, then every later durable event once and in order, and live ones between them. Live
+        events reach only watchers on the gateway that runs the loop, carry the cursor of the last durable event, and may be
+        dropped. Without a cursor the snapshot is the session as it was created. Ends when the session is deleted, or, with until_idle, when it is not running. Errors: INVALID_ARGUMENT (after_cursor),
         NOT_FOUND (SESSION_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

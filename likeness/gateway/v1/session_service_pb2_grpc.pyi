@@ -51,7 +51,8 @@ class SessionServiceStub:
     """
     SubmitPrompt: _grpc.UnaryStreamMultiCallable[_session_service_pb2.SubmitPromptRequest, _session_service_pb2.SubmitPromptResponse]
     """Makes and scores pictures for a person's prompt as one round, and streams events until they are scored. The round
-    goes on if the caller leaves: watch the session to see its end. Errors: INVALID_ARGUMENT (prompt, image_count),
+    goes on if the caller leaves: watch the session to see its end. The stream ends OK even when the round fails: its last
+    event then says so. Errors: INVALID_ARGUMENT (prompt, image_count),
     NOT_FOUND (SESSION_NOT_FOUND), FAILED_PRECONDITION (SESSION_BUSY).
     """
     StartLoop: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.StartLoopRequest, _session_service_pb2.StartLoopResponse]
@@ -67,12 +68,14 @@ class SessionServiceStub:
     CANDIDATE_NOT_FOUND), FAILED_PRECONDITION (SESSION_BUSY).
     """
     RankImages: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.RankImagesRequest, _session_service_pb2.RankImagesResponse]
-    """Records an order of candidates by likeness. Errors: INVALID_ARGUMENT (duplicates, fewer than two), NOT_FOUND
+    """Records an order of candidates by likeness. Errors: INVALID_ARGUMENT (duplicates, fewer than two, one without a
+    picture), NOT_FOUND
     (SESSION_NOT_FOUND, CANDIDATE_NOT_FOUND).
     """
     WatchSession: _grpc.UnaryStreamMultiCallable[_session_service_pb2.WatchSessionRequest, _session_service_pb2.WatchSessionResponse]
-    """Streams a snapshot at the cursor, then every later durable event once and in order, then live ones. Ends when the
-    session is deleted, or, with until_idle, when it is not running. Errors: INVALID_ARGUMENT (after_cursor),
+    """Streams a snapshot at the cursor, then every later durable event once and in order, and live ones between them. Live
+    events reach only watchers on the gateway that runs the loop, carry the cursor of the last durable event, and may be
+    dropped. Without a cursor the snapshot is the session as it was created. Ends when the session is deleted, or, with until_idle, when it is not running. Errors: INVALID_ARGUMENT (after_cursor),
     NOT_FOUND (SESSION_NOT_FOUND).
     """
 
@@ -99,7 +102,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """
     SubmitPrompt: _aio.UnaryStreamMultiCallable[_session_service_pb2.SubmitPromptRequest, _session_service_pb2.SubmitPromptResponse]  # type: ignore[assignment]
     """Makes and scores pictures for a person's prompt as one round, and streams events until they are scored. The round
-    goes on if the caller leaves: watch the session to see its end. Errors: INVALID_ARGUMENT (prompt, image_count),
+    goes on if the caller leaves: watch the session to see its end. The stream ends OK even when the round fails: its last
+    event then says so. Errors: INVALID_ARGUMENT (prompt, image_count),
     NOT_FOUND (SESSION_NOT_FOUND), FAILED_PRECONDITION (SESSION_BUSY).
     """
     StartLoop: _aio.UnaryUnaryMultiCallable[_session_service_pb2.StartLoopRequest, _session_service_pb2.StartLoopResponse]  # type: ignore[assignment]
@@ -115,12 +119,14 @@ class SessionServiceAsyncStub(SessionServiceStub):
     CANDIDATE_NOT_FOUND), FAILED_PRECONDITION (SESSION_BUSY).
     """
     RankImages: _aio.UnaryUnaryMultiCallable[_session_service_pb2.RankImagesRequest, _session_service_pb2.RankImagesResponse]  # type: ignore[assignment]
-    """Records an order of candidates by likeness. Errors: INVALID_ARGUMENT (duplicates, fewer than two), NOT_FOUND
+    """Records an order of candidates by likeness. Errors: INVALID_ARGUMENT (duplicates, fewer than two, one without a
+    picture), NOT_FOUND
     (SESSION_NOT_FOUND, CANDIDATE_NOT_FOUND).
     """
     WatchSession: _aio.UnaryStreamMultiCallable[_session_service_pb2.WatchSessionRequest, _session_service_pb2.WatchSessionResponse]  # type: ignore[assignment]
-    """Streams a snapshot at the cursor, then every later durable event once and in order, then live ones. Ends when the
-    session is deleted, or, with until_idle, when it is not running. Errors: INVALID_ARGUMENT (after_cursor),
+    """Streams a snapshot at the cursor, then every later durable event once and in order, and live ones between them. Live
+    events reach only watchers on the gateway that runs the loop, carry the cursor of the last durable event, and may be
+    dropped. Without a cursor the snapshot is the session as it was created. Ends when the session is deleted, or, with until_idle, when it is not running. Errors: INVALID_ARGUMENT (after_cursor),
     NOT_FOUND (SESSION_NOT_FOUND).
     """
 
@@ -174,7 +180,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_session_service_pb2.SubmitPromptResponse], _abc.AsyncIterator[_session_service_pb2.SubmitPromptResponse]]:
         """Makes and scores pictures for a person's prompt as one round, and streams events until they are scored. The round
-        goes on if the caller leaves: watch the session to see its end. Errors: INVALID_ARGUMENT (prompt, image_count),
+        goes on if the caller leaves: watch the session to see its end. The stream ends OK even when the round fails: its last
+        event then says so. Errors: INVALID_ARGUMENT (prompt, image_count),
         NOT_FOUND (SESSION_NOT_FOUND), FAILED_PRECONDITION (SESSION_BUSY).
         """
 
@@ -214,7 +221,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.RankImagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.RankImagesResponse, _abc.Awaitable[_session_service_pb2.RankImagesResponse]]:
-        """Records an order of candidates by likeness. Errors: INVALID_ARGUMENT (duplicates, fewer than two), NOT_FOUND
+        """Records an order of candidates by likeness. Errors: INVALID_ARGUMENT (duplicates, fewer than two, one without a
+        picture), NOT_FOUND
         (SESSION_NOT_FOUND, CANDIDATE_NOT_FOUND).
         """
 
@@ -224,8 +232,9 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.WatchSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_session_service_pb2.WatchSessionResponse], _abc.AsyncIterator[_session_service_pb2.WatchSessionResponse]]:
-        """Streams a snapshot at the cursor, then every later durable event once and in order, then live ones. Ends when the
-        session is deleted, or, with until_idle, when it is not running. Errors: INVALID_ARGUMENT (after_cursor),
+        """Streams a snapshot at the cursor, then every later durable event once and in order, and live ones between them. Live
+        events reach only watchers on the gateway that runs the loop, carry the cursor of the last durable event, and may be
+        dropped. Without a cursor the snapshot is the session as it was created. Ends when the session is deleted, or, with until_idle, when it is not running. Errors: INVALID_ARGUMENT (after_cursor),
         NOT_FOUND (SESSION_NOT_FOUND).
         """
 
