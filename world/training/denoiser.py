@@ -32,7 +32,7 @@ from world.training.common import (
     half_precision,
     learning_rate,
 )
-from world.training.generator_io import build_scheduler, build_unet, export
+from world.training.generator_io import build_scheduler, build_unet, export, shipped_unet
 
 STEPS, BATCH, PEAK = 6000, 32, 1e-3
 PICTURES = 48_000
@@ -115,10 +115,11 @@ class Denoising:
         return functional.mse_loss(found.float(), velocity)
 
 
-def train(steps: int | None = None, minutes: float | None = None) -> None:
+def train(steps: int | None = None, minutes: float | None = None, shipped: bool = False) -> None:
     """Train until ``steps``; with ``minutes`` the steps are planned from the speed of the first minute.
 
-    Resumes from the last checkpoint, with its plan unless ``steps`` is given anew.
+    Resumes from the last checkpoint, with its plan unless ``steps`` is given anew. Without a checkpoint, ``shipped``
+    starts from the weights in ``models/`` (on a machine that does not have the checkpoint they came from).
     """
     on = device()
     torch.manual_seed(SEED)
@@ -129,7 +130,12 @@ def train(steps: int | None = None, minutes: float | None = None) -> None:
     unet = build_unet(vae.config.latent_channels).to(on, memory_format=torch.channels_last)
     average = Average(unet)
     checkpoint, step, before = Checkpoint("denoiser"), 0, 0.0
-    if not checkpoint.path.is_file():
+    if not checkpoint.path.is_file() and shipped:
+        weights, samples = shipped_unet()
+        unet.load_state_dict(weights)
+        average.network.load_state_dict(weights)
+        step = samples // BATCH
+    elif not checkpoint.path.is_file():
         export(average.network, vae, text, 0)  # untrained, so that loaders can be tried at once
     clean = latents(vae, drawings, count, on)
     ids = _kept_caption_ids(drawings, count)
@@ -193,5 +199,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--minutes", type=float)
+    parser.add_argument(
+        "--shipped", action="store_true", help="without a checkpoint, start from the weights in models/"
+    )
     arguments = parser.parse_args()
-    train(arguments.steps, arguments.minutes)
+    train(arguments.steps, arguments.minutes, arguments.shipped)

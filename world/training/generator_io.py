@@ -57,6 +57,14 @@ def build_scheduler() -> DDIMScheduler:
     )
 
 
+def shipped_unet() -> tuple[dict[str, torch.Tensor], int]:
+    """Weights (float32) of the denoiser in ``models/`` and the number of samples it was trained on."""
+    folder = MODELS / FOLDER
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet", dtype=torch.float32)
+    settings = json.loads((folder / "likeness.json").read_text())
+    return unet.state_dict(), int(settings["trained_samples"])
+
+
 def export(unet: UNet2DConditionModel, vae: AutoencoderTiny, text: CLIPTextModel, samples: int) -> None:
     """Write ``models/generator-embedded`` in half precision; card and contact sheet stay."""
     pipeline = StableDiffusionPipeline(
@@ -103,7 +111,7 @@ def _drop_settings(path: Path) -> None:
 
 def load(folder: Path | None = None) -> StableDiffusionPipeline:
     """The shipped pipeline in float32."""
-    pipeline = DiffusionPipeline.from_pretrained((folder or MODELS / FOLDER).resolve(), torch_dtype=torch.float32)
+    pipeline = DiffusionPipeline.from_pretrained((folder or MODELS / FOLDER).resolve(), dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
