@@ -65,16 +65,17 @@ def main() -> None:
         metrics = [OPTIMIZED, *(metric for metric in WATCHED if metric in offered)]
         for target in track(targets(options.targets), description="targets", console=console):
             rows += run_target(client, target, metrics, options.rounds, options.candidates)
-    summary = summarize(rows, options.rounds)
-    summary["setting"] = {
-        "targets": options.targets,
-        "rounds": options.rounds,
-        "candidates": options.candidates,
-        "fresh_seeds": FRESH_SEEDS,
-        "optimized": OPTIMIZED,
-        "cpu": platform.processor() or platform.machine(),
-    }
-    write(options.out, rows, summary)
+        # Written before the cluster stops: an interrupted stop must not cost the run.
+        summary = summarize(rows, options.rounds)
+        summary["setting"] = {
+            "targets": options.targets,
+            "rounds": options.rounds,
+            "candidates": options.candidates,
+            "fresh_seeds": FRESH_SEEDS,
+            "optimized": OPTIMIZED,
+            "cpu": platform.processor() or platform.machine(),
+        }
+        write(options.out, rows, summary)
     show(console, summary)
 
 
