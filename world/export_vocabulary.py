@@ -64,10 +64,7 @@ def content() -> dict[str, Any]:
             for s in v.STYLES
         ],
         "qualities": [_word(quality) for quality in v.QUALITIES],
-        "held_out": {
-            "kind_background": sorted(map(list, v.HELD_OUT_KIND_BACKGROUND)),
-            "background_style": sorted(map(list, v.HELD_OUT_BACKGROUND_STYLE)),
-        },
+        "held_out": sorted(map(list, v.HELD_OUT)),
     }
 
 

@@ -78,9 +78,7 @@ def attribute_indices(scene: Scene) -> tuple[int, ...]:
 
 def is_held_out(scene: Scene) -> bool:
     """Whether the scene contains a combination that training never shows."""
-    if (scene.background, scene.style) in v.HELD_OUT_BACKGROUND_STYLE:
-        return True
-    return any((item.kind, scene.background) in v.HELD_OUT_KIND_BACKGROUND for item in scene.objects)
+    return any((item.kind, scene.background, scene.style) in v.HELD_OUT for item in scene.objects)
 
 
 def _sample_object(rng: random.Random, kind: str, style: str) -> SceneObject:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from services.common.profile import load_profile
 from world.captions import natural, parse
 from world.draw import render_one
 from world.scene import Scene, attribute_indices, sample_scene
@@ -54,12 +55,13 @@ def test_the_captioner_reads_fresh_drawings(models: Path) -> None:
     assert sampled == sorted(sampled, key=lambda caption: -caption.log_probability)
 
 
-def test_the_generator_states_its_defaults(models: Path) -> None:
+def test_the_generator_states_its_defaults_and_the_profile_uses_them(models: Path) -> None:
     folder = models / "generator-embedded"
     settings = json.loads((folder / "likeness.json").read_text())
-    assert settings["default_steps"] == 20
-    assert settings["default_guidance_scale"] == 3.0
-    assert (settings["width"], settings["height"]) == (64, 64)
+    profile = load_profile("embedded").generators[0]
+    assert settings["default_steps"] == profile.default_steps
+    assert settings["default_guidance_scale"] == profile.default_guidance_scale
+    assert (settings["width"], settings["height"]) == (profile.width_pixels, profile.height_pixels) == (64, 64)
     assert (folder / "model_index.json").is_file()
 
 

@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 from world.training import autoencoder, captioner, clip, data, denoiser, evaluate, generator_io, judge
-from world.training.common import MODELS, report_of
+from world.training.common import MODELS, kept_runs, report_of
 
 _WORLD = """\
 Drawings of `world/` ({pictures:,} seen combinations): 24 kinds of objects in 1 or 2 places, 8 backgrounds, 6 styles,
-2 qualities, each with one canonical and {natural} natural captions. One background per kind and five
-background-style pairs are held out of training. Pictograms: Noto Color Emoji, SIL Open Font License 1.1
+2 qualities, each with one canonical and {natural} natural captions. For every kind one background in two styles is held
+out of training (the pairs are seen, the triple never). Pictograms: Noto Color Emoji, SIL Open Font License 1.1
 (drawings made with the font may be used freely; the font itself is not in this folder). Shapes, backgrounds and
 filters are the project's own code. No photographs, no real persons, no data from the web.
 """
@@ -62,7 +62,8 @@ _RECIPES = {
         "slope errors, latent noise {autoencoder.LATENT_NOISE}), then UNet2DConditionModel "
         "{generator_io.CHANNELS} with velocity prediction, cosine noise with zero terminal signal, AdamW peak rate "
         "{denoiser.PEAK}, average of weights .998, {denoiser.EMPTY_SHARE} empty captions. The text tower is the "
-        "embedded CLIP's, frozen. Sample with DDIM, 20 steps, guidance 3 (`likeness.json`).",
+        "embedded CLIP's, frozen. Sample with DDIM, {generator_io.STEPS} steps, guidance {generator_io.GUIDANCE:g} "
+        "(`likeness.json`).",
     ),
 }
 
@@ -76,14 +77,13 @@ _PARTS = {
 
 def _training_lines(names: list[str]) -> list[str]:
     lines = []
-    for name in names:
-        report = report_of(name)
-        if report:
-            samples = report["steps"] * report["batch"]
-            lines.append(
-                f"- {name}: seed {report['seed']}, {report['steps']:,} steps of {report['batch']} = {samples:,} "
-                f"samples, {report['seconds'] / 60:.1f} minutes, {report['hardware']}"
-            )
+    for run in (run for name in names for run in kept_runs().get(name, [])):
+        samples = run["steps"] * run["batch"]
+        more = ", from the weights of the run before" if run["continued"] else ""
+        lines.append(
+            f"- {run['name']}: seed {run['seed']}, {run['steps']:,} steps of {run['batch']} = {samples:,} "
+            f"samples, {run['seconds'] / 60:.1f} minutes, {run['hardware']}{more}"
+        )
     return lines
 
 
@@ -138,7 +138,7 @@ def card(folder: str, result: dict[str, Any]) -> str:
     world = _WORLD.format(pictures=data.SPLITS["train"][0], natural=data.NATURAL_CAPTIONS)
     lines = [f"# {title}", "", purpose, "", "## Data", "", world]
     lines += ["## Recipe", "", recipe.format(**values), "", *_training_lines(names), ""]
-    if folder == generator_io.FOLDER and not report_of("denoiser"):
+    if folder == generator_io.FOLDER and not result:
         settings = json.loads((MODELS / folder / "likeness.json").read_text())
         lines += [
             f"**Unfinished**: the denoiser is still in training. These weights are an average after "
@@ -160,7 +160,7 @@ def card(folder: str, result: dict[str, Any]) -> str:
         lines += [*_gates(result, _PARTS[folder]), ""]
         if folder == generator_io.FOLDER:
             seconds = result["seconds_per_picture"]
-            lines += [f"Seconds a picture at 20 steps with guidance, 2 cores: {seconds}.", ""]
+            lines += [f"Seconds a picture at {generator_io.STEPS} steps with guidance, 2 cores: {seconds}.", ""]
             lines += ["![contact sheet](contact_sheet.png)", ""]
     lines += ["## Limits", "", _LIMITS, "## Licence", "", _LICENCE]
     return "\n".join(lines).rstrip() + "\n"

@@ -6,6 +6,7 @@ keep details (sizes, colours, order) in embeddings that a short contrastive trai
 
 from __future__ import annotations
 
+import argparse
 import time
 
 import open_clip
@@ -15,8 +16,9 @@ from torch.nn import functional
 
 from world.scene import ATTRIBUTE_SIZES
 from world.training import data, tokenizer
-from world.training.clip_io import EMBEDDING, build, embed_pictures, export, normalise
+from world.training.clip_io import EMBEDDING, FOLDER, build, embed_pictures, export, load_clip, normalise
 from world.training.common import (
+    MODELS,
     SEED,
     Checkpoint,
     Progress,
@@ -29,6 +31,8 @@ from world.training.common import (
 from world.training.judge import attribute_loss
 
 STEPS, BATCH, PEAK = 520, 192, 1.6e-3
+SHIPPED_PEAK = 6e-4
+"""Peak rate when going on from the shipped weights: they shall move little, others were trained on them."""
 CANONICAL_SHARE = 0.4
 ATTRIBUTE_WEIGHT = 0.3
 
@@ -90,17 +94,20 @@ def retrieval(model: open_clip.CLIP, drawings: data.Drawings, groups: int = 4, s
     return {name: round(sum(values) / len(values), 4) for name, values in hits.items()}
 
 
-def train(steps: int = STEPS) -> open_clip.CLIP:
-    """Train on the seen drawings; resumes."""
+def train(steps: int = STEPS, shipped: bool = False) -> open_clip.CLIP:
+    """Train on the seen drawings; resumes. With ``shipped`` it goes on from the weights in ``models/``."""
     on = device()
     torch.manual_seed(SEED)
     drawings = data.load("train")
+    if shipped:
+        tokenizer.take_shipped(MODELS / FOLDER)
     vocabulary = len(tokenizer.hf_tokenizer())
     ids = caption_ids(drawings)
-    model = build(vocabulary).to(on, memory_format=torch.channels_last)
+    model = (load_clip()[0].train() if shipped else build(vocabulary)).to(on, memory_format=torch.channels_last)
+    peak = SHIPPED_PEAK if shipped else PEAK
     heads = AttributeHeads().to(on)
     parameters = [*model.parameters(), *heads.parameters()]
-    optimizer = torch.optim.AdamW(parameters, PEAK, weight_decay=0.05, betas=(0.9, 0.98), fused=True)
+    optimizer = torch.optim.AdamW(parameters, peak, weight_decay=0.05, betas=(0.9, 0.98), fused=True)
     checkpoint, step = Checkpoint("clip"), 0
     if state := checkpoint.load():
         model.load_state_dict(state["model"])
@@ -112,7 +119,7 @@ def train(steps: int = STEPS) -> open_clip.CLIP:
         if step >= steps:
             break
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(PEAK, step, steps, 60)
+            group["lr"] = learning_rate(peak, step, steps, 60)
         pictures = normalise(drawings.batch(index)).to(on, memory_format=torch.channels_last)
         texts = pick_captions(ids, index, CANONICAL_SHARE).to(on)
         with half_precision(on):
@@ -141,9 +148,13 @@ def train(steps: int = STEPS) -> open_clip.CLIP:
     metrics = {split: retrieval(model, data.load(split)) for split in ("seen", "held_out")}
     print(f"[clip] {metrics}", flush=True)
     checkpoint.done()
-    Report("clip", steps, BATCH, time.monotonic() - started, SEED, metrics).save()
+    Report("clip", steps, BATCH, time.monotonic() - started, SEED, metrics, shipped).save()
     return model
 
 
 if __name__ == "__main__":
-    train()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--shipped", action="store_true", help="go on from the weights in models/")
+    arguments = parser.parse_args()
+    train(arguments.steps, arguments.shipped)

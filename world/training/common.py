@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WORK = Path(os.environ.get("WORLD_WORK", ROOT / ".train"))
 """Scratch folder (git-ignored): drawings, latents, checkpoints, reports."""
 MODELS = Path(os.environ.get("WORLD_MODELS", ROOT / "models"))
+TRAININGS = MODELS / "trainings.json"
 SEED = 20
 
 
@@ -86,7 +87,7 @@ class Progress:
 
 @dataclass
 class Report:
-    """What a training was: kept as JSON in the scratch folder, used by the cards."""
+    """What a training was. In the scratch folder it says "done"; in the repository it is kept for the cards."""
 
     name: str
     steps: int
@@ -94,17 +95,28 @@ class Report:
     seconds: float
     seed: int
     metrics: dict[str, Any]
+    continued: bool = False
+    """Whether it started from the shipped weights: it is then added to their runs instead of replacing them."""
 
     def save(self) -> None:
-        """Write ``WORK/<name>.report.json``."""
+        """Write ``WORK/<name>.report.json`` and this run's line in ``TRAININGS``."""
         content = asdict(self) | {"hardware": hardware()}
         (WORK / f"{self.name}.report.json").write_text(json.dumps(content, indent=1))
+        runs = kept_runs()
+        content.pop("metrics")
+        runs[self.name] = [*runs.get(self.name, []), content] if self.continued else [content]
+        TRAININGS.write_text(json.dumps(runs, indent=1) + "\n")
 
 
 def report_of(name: str) -> dict[str, Any]:
-    """The saved report of a training, empty when it never ran."""
+    """The saved report of a training, empty when it never ran in this scratch folder."""
     path = WORK / f"{name}.report.json"
     return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def kept_runs() -> dict[str, list[dict[str, Any]]]:
+    """The runs that made the shipped weights, by the training's name, oldest first."""
+    return json.loads(TRAININGS.read_text()) if TRAININGS.is_file() else {}
 
 
 class StopRequest:

@@ -19,8 +19,10 @@ from transformers import CLIPTextModel
 
 from world.training import autoencoder, data, text_tower, tokenizer
 from world.training.clip import caption_ids, pick_captions
+from world.training.clip_io import FOLDER as CLIP_FOLDER
 from world.training.clip_io import load_clip
 from world.training.common import (
+    MODELS,
     SEED,
     WORK,
     Checkpoint,
@@ -32,9 +34,9 @@ from world.training.common import (
     half_precision,
     learning_rate,
 )
-from world.training.generator_io import build_scheduler, build_unet, export, shipped_unet
+from world.training.generator_io import build_scheduler, build_unet, export, shipped_unet, shipped_vae
 
-STEPS, BATCH, PEAK = 6000, 32, 1e-3
+STEPS, BATCH, PEAK = 6500, 32, 1e-3
 PICTURES = 48_000
 """Drawings whose latents are kept."""
 CANONICAL_SHARE, EMPTY_SHARE = 0.5, 0.1
@@ -124,17 +126,19 @@ def train(steps: int | None = None, minutes: float | None = None, shipped: bool 
     on = device()
     torch.manual_seed(SEED)
     drawings = data.load("train")
-    vae = autoencoder.load()
+    if shipped:
+        tokenizer.take_shipped(MODELS / CLIP_FOLDER)
+    vae = shipped_vae() if shipped else autoencoder.load()
     text = text_tower.build(load_clip()[0]).requires_grad_(False)
     count = min(PICTURES, len(drawings))
     unet = build_unet(vae.config.latent_channels).to(on, memory_format=torch.channels_last)
     average = Average(unet)
-    checkpoint, step, before = Checkpoint("denoiser"), 0, 0.0
+    checkpoint, step, origin, before = Checkpoint("denoiser"), 0, 0, 0.0
     if not checkpoint.path.is_file() and shipped:
         weights, samples = shipped_unet()
         unet.load_state_dict(weights)
         average.network.load_state_dict(weights)
-        step = samples // BATCH
+        step = origin = samples // BATCH
     elif not checkpoint.path.is_file():
         export(average.network, vae, text, 0)  # untrained, so that loaders can be tried at once
     clean = latents(vae, drawings, count, on)
@@ -145,7 +149,7 @@ def train(steps: int | None = None, minutes: float | None = None, shipped: bool 
         unet.load_state_dict(state["unet"])
         average.network.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
-        step, before = state["step"], state["seconds"]
+        step, origin, before = state["step"], state["origin"], state["seconds"]
         plan, minutes = steps or state["plan"], None
         torch.manual_seed(SEED + step)
     examples, stop = Denoising(text, on), StopRequest()
@@ -158,6 +162,7 @@ def train(steps: int | None = None, minutes: float | None = None, shipped: bool 
             "average": average.network.state_dict(),
             "optimizer": optimizer.state_dict(),
             "step": step,
+            "origin": origin,
             "plan": plan,
             "seconds": before + time.monotonic() - started,
         }
@@ -192,7 +197,7 @@ def train(steps: int | None = None, minutes: float | None = None, shipped: bool 
     export(average.network, vae, text, step * BATCH)
     checkpoint.save(state_now())
     seconds = before + time.monotonic() - started
-    Report("denoiser", step, BATCH, seconds, SEED, {"samples": step * BATCH}).save()
+    Report("denoiser", step - origin, BATCH, seconds, SEED, {"samples": step * BATCH}, origin > 0).save()
 
 
 if __name__ == "__main__":

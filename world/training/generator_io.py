@@ -23,7 +23,7 @@ from world.training.common import MODELS, replaced_folder
 
 FOLDER = "generator-embedded"
 CHANNELS = (64, 128, 192)
-STEPS, GUIDANCE = 20, 3.0
+STEPS, GUIDANCE = 10, 2.5
 _KEPT = ("README.md", "contact_sheet.png")
 
 
@@ -63,6 +63,11 @@ def shipped_unet() -> tuple[dict[str, torch.Tensor], int]:
     unet = UNet2DConditionModel.from_pretrained(folder / "unet", dtype=torch.float32)
     settings = json.loads((folder / "likeness.json").read_text())
     return unet.state_dict(), int(settings["trained_samples"])
+
+
+def shipped_vae() -> AutoencoderTiny:
+    """The autoencoder in ``models/``, in float32."""
+    return AutoencoderTiny.from_pretrained(MODELS / FOLDER / "vae", dtype=torch.float32)
 
 
 def export(unet: UNet2DConditionModel, vae: AutoencoderTiny, text: CLIPTextModel, samples: int) -> None:

@@ -94,6 +94,14 @@ def train() -> None:
     print(f"[tokenizer] {len(tokens)} tokens, {len(merges)} merges", flush=True)
 
 
+def take_shipped(model: Path) -> None:
+    """Use the tokenizer of a shipped model folder, for trainings that go on from its weights."""
+    if not folder().is_dir():
+        with replaced_folder(folder()) as target:
+            for name in ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "bpe.txt.gz"):
+                shutil.copyfile(model / name, target / name)
+
+
 def hf_tokenizer() -> CLIPTokenizer:
     """The tokenizer as transformers reads it."""
     return CLIPTokenizer.from_pretrained(folder())
@@ -113,11 +121,6 @@ def check(count: int = 200) -> None:
         row = clip([caption])[0].tolist()
         if row[: len(ids)] != ids or any(row[len(ids) :]) or len(ids) > CONTEXT:
             raise ValueError(f"tokenizers disagree on {caption!r}")
-
-
-def copy_bpe(target: Path) -> None:
-    """Put ``bpe.txt.gz`` into a model folder."""
-    shutil.copyfile(folder() / "bpe.txt.gz", target / "bpe.txt.gz")
 
 
 if __name__ == "__main__":
