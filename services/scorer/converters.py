@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from likeness.scorer.v1 import scorer_service_pb2 as pb
 from likeness.types.v1 import image_pb2, model_pb2, score_pb2
@@ -13,6 +13,7 @@ from services.scorer.metrics.base import EmbedderSpec, MetricInput, MetricSpec
 _INPUTS = {
     MetricInput.IMAGE_IMAGE: score_pb2.METRIC_INPUT_IMAGE_IMAGE,
     MetricInput.TEXT_IMAGE: score_pb2.METRIC_INPUT_TEXT_IMAGE,
+    MetricInput.IMAGE: score_pb2.METRIC_INPUT_IMAGE,
 }
 
 
@@ -64,9 +65,15 @@ def score_response(candidates: Sequence[CandidateScores]) -> pb.ScoreResponse:
     return pb.ScoreResponse(candidates=messages)
 
 
-def list_response(metrics: Sequence[MetricSpec], models: Sequence[EmbedderSpec]) -> pb.ListMetricsResponse:
-    """Answer of ListMetrics."""
-    return pb.ListMetricsResponse(metrics=[_metric(spec) for spec in metrics], models=[_model(spec) for spec in models])
+def list_response(
+    metrics: Sequence[MetricSpec], models: Sequence[EmbedderSpec], absent: Mapping[str, str]
+) -> pb.ListMetricsResponse:
+    """Answer of ListMetrics; `absent` holds reasons by id."""
+    return pb.ListMetricsResponse(
+        metrics=[_metric(spec) for spec in metrics],
+        models=[_model(spec) for spec in models],
+        absent=[score_pb2.AbsentMetric(id=id_, reason=reason) for id_, reason in absent.items()],
+    )
 
 
 def _subject(message: pb.ScoreSubject, field: str) -> Subject:

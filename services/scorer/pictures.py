@@ -1,4 +1,4 @@
-"""Pictures as metrics see them: decoded once, each size made once.
+"""Pictures as metrics see them: decoded once, each size made once, shared work done once.
 
 The rule for metrics of a pixel pair: the target decides the size. A target of more than 1,048,576 pixels is reduced to
 that many; a side below the metric's smallest is stretched to it and one above 8,192 shortened to it. Every candidate
@@ -9,6 +9,8 @@ has the size already is taken as it is, so equal sizes up to 1024 x 1024 are com
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,27 +22,41 @@ PAIR_PREPROCESSING = "rgb8-bicubic-to-target-1mp-1"
 """Name of the rule above; it changes whenever the rule does."""
 
 Size = tuple[int, int]
+Result = TypeVar("Result")
 
 
 class Picture:
-    """A normalized RGB picture with its resized forms, made on demand. Belongs to one request and one thread."""
+    """A normalized RGB picture with what was made of it, on demand. Belongs to one request and one thread."""
 
     def __init__(self, rgb: Image.Image, pixel_hash: str) -> None:
         self.rgb = rgb
         self.pixel_hash = pixel_hash
-        self._arrays: dict[Size, NDArray[np.uint8]] = {}
+        self.made: dict[Hashable, Any] = {}
+        """By a key of whoever made it; `made_once` fills it."""
 
     @property
     def size(self) -> Size:
         """Width and height in pixels."""
         return self.rgb.size
 
-    def array(self, size: Size) -> NDArray[np.uint8]:
+    def array(self, size: Size, resample: Image.Resampling = Image.Resampling.BICUBIC) -> NDArray[np.uint8]:
         """Pixels [H, W, 3] at (width, height); shared, so never write to it."""
-        if size not in self._arrays:
-            resized = self.rgb if size == self.rgb.size else self.rgb.resize(size, Image.Resampling.BICUBIC)
-            self._arrays[size] = np.asarray(resized)
-        return self._arrays[size]
+
+        def resized(_: Sequence[Picture]) -> list[NDArray[np.uint8]]:
+            return [np.asarray(self.rgb if size == self.rgb.size else self.rgb.resize(size, resample))]
+
+        return made_once(("array", size, resample), [self], resized)[0]
+
+
+def made_once(
+    key: Hashable, pictures: Sequence[Picture], make: Callable[[Sequence[Picture]], Sequence[Result]]
+) -> list[Result]:
+    """What `make` gives for each picture, in one call for all that lack it: metrics that share a pass share its key."""
+    missing = [picture for picture in pictures if key not in picture.made]
+    if missing:
+        for picture, result in zip(missing, make(missing), strict=True):
+            picture.made[key] = result
+    return [picture.made[key] for picture in pictures]
 
 
 def compared_size(target: Size, min_side_pixels: int) -> Size:

@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from services.common.errors import NotFoundError, Reason, UnavailableError
-from services.common.profile import Profile
+from services.common.profile import Profile, PublishedMetric
 from services.common.settings import Settings
 from services.common.telemetry import get_logger
-from services.scorer.metrics import clip, hashes, lpips_squeeze, pixels
-from services.scorer.metrics.base import Embedder, EmbeddingMetric, Metric
+from services.scorer import compute
+from services.scorer.metrics import (
+    aesthetic,
+    blip_itm,
+    clip,
+    clip_score,
+    dinov2,
+    dists,
+    dreamsim,
+    hashes,
+    hps,
+    image_reward,
+    imagenet,
+    lpips_distance,
+    mllm_judge,
+    pickscore,
+    pixels,
+)
+from services.scorer.metrics.base import Embedder, EmbeddingMetric, Metric, MetricInput, TextEmbedder
+from services.scorer.metrics.checkpoints import ModelSource
+from services.scorer.metrics.text_pair import VectorMetric
 
 log = get_logger(__name__)
+
+EMBEDDERS = {"open_clip": clip.build, "dinov2": dinov2.build, "dreamsim": dreamsim.build}
+"""What builds the metrics of an embedder of each kind that a profile can name."""
 
 
 class Registry:
@@ -24,7 +46,7 @@ class Registry:
         self.absent = absent or {}
         self.embedders: dict[str, Embedder] = {}
         for metric in self.metrics.values():
-            if isinstance(metric, EmbeddingMetric):
+            if isinstance(metric, EmbeddingMetric | VectorMetric):
                 self.embedders.setdefault(metric.embedder.spec.id, metric.embedder)
 
     def metric(self, id_: str, *, field: str) -> Metric:
@@ -49,7 +71,7 @@ def build(settings: Settings, profile: Profile) -> Registry:
     metrics: list[Metric] = []
     absent: dict[str, str] = {}
 
-    def add(ids: tuple[str, ...], load: Callable[[], Iterable[Metric]]) -> None:
+    def add(ids: Sequence[str], load: Callable[[], Iterable[Metric]]) -> None:
         try:
             metrics.extend(load())
         except UnavailableError as error:
@@ -57,11 +79,42 @@ def build(settings: Settings, profile: Profile) -> Registry:
             log.warning("metric_absent", metrics=ids, problem=error.message, cause=repr(error.__cause__))
 
     for embedder in profile.embedders:
-        ids = (embedder.id, clip.text_metric_id(embedder.id))
+        ids = [embedder.id, *([embedder.features_id] if embedder.features_id else [])]
         if embedder.kind == "open_clip":
-            add(ids, partial(clip.build, settings, embedder))
-        else:
-            absent[embedder.id] = f"embedders of kind {embedder.kind} are not part of this version"
-    add((lpips_squeeze.ID,), lambda: [lpips_squeeze.build(settings)])
-    metrics += [pixels.Ssim(), pixels.Psnr(), *hashes.build()]
+            ids.append(clip.text_metric_id(embedder.id))
+        add(ids, partial(EMBEDDERS[embedder.kind], settings, embedder))
+    embedders = {metric.embedder.spec.id: metric.embedder for metric in metrics if isinstance(metric, EmbeddingMetric)}
+    for model in profile.published:
+        add([model.id], partial(_published, settings, model, embedders))
+    add([mllm_judge.CONSISTENCY_ID, mllm_judge.QUALITY_ID], partial(mllm_judge.build, settings, MetricInput.IMAGE))
+    backbones = imagenet.Backbones(settings, profile.perceptual.dtype)
+    for network in lpips_distance.NETWORKS:
+        add([network.id], partial(lpips_distance.build, backbones, network))
+    add([dists.ID], partial(dists.build, settings, backbones))
+    device = compute.device_of(settings)
+    metrics += [pixels.Ssim(device), pixels.MsSsim(device), pixels.Psnr(), *hashes.build()]
     return Registry(metrics, absent)
+
+
+def _published(settings: Settings, model: PublishedMetric, embedders: Mapping[str, Embedder]) -> list[Metric]:
+    """Raises UnavailableError if the checkpoint, or the embedder under it, is not there."""
+    source = ModelSource(model.id, model.source, model.license, model.revision, model.processor, model.dtype)
+    match model.kind:
+        case "blip_itm":
+            return [blip_itm.build(settings, source)]
+        case "image_reward":
+            return [image_reward.build(settings, source)]
+        case "hps-v2" | "hps-v2.1":
+            return [hps.build(settings, source, hps.VERSIONS[model.kind])]
+        case "pickscore":
+            return [pickscore.build(settings, source)]
+    embedder = embedders.get(model.embedder or "")
+    if embedder is None:
+        message = f"{model.id} did not load: it stands on embedder {model.embedder!r}, which is absent"
+        raise UnavailableError(Reason.MODEL_UNAVAILABLE, message)
+    if model.kind == "aesthetic":
+        return [aesthetic.build(source, embedder, MetricInput.IMAGE)]
+    if not isinstance(embedder, TextEmbedder):
+        message = f"{model.id} did not load: embedder {embedder.spec.id} reads no text"
+        raise UnavailableError(Reason.MODEL_UNAVAILABLE, message)
+    return [clip_score.build(embedder, model.id)]

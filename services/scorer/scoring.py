@@ -26,6 +26,7 @@ from services.scorer.metrics.base import (
     Value,
     Vector,
 )
+from services.scorer.metrics.text_pair import PictureMetric, TextPairMetric, VectorMetric
 from services.scorer.pictures import Picture
 from services.scorer.subjects import Prepared, decode, prepare
 
@@ -91,7 +92,7 @@ class _Run:
         self._target = target
         self._check = check
         self._vectors: dict[tuple[str, str], Vector | ItemFailure] = {}
-        self._texts: dict[str, TextEmbedding | ItemFailure] = {}
+        self._texts: dict[tuple[str, str], TextEmbedding | ItemFailure] = {}
         self.text_truncated = False
 
     def column(self, metric: Metric, candidates: Sequence[Prepared]) -> list[Value | ItemFailure]:
@@ -101,6 +102,12 @@ class _Run:
             outcomes = self._compared(metric, candidates)
         elif isinstance(metric, PairMetric):
             outcomes = self._paired(metric, candidates)
+        elif isinstance(metric, TextPairMetric):
+            outcomes = self._read(metric, candidates)
+        elif isinstance(metric, PictureMetric):
+            outcomes = _each(metric.rate, [_picture(candidate) for candidate in candidates], self._check)
+        elif isinstance(metric, VectorMetric):
+            outcomes = self._rated(metric, candidates)
         else:
             raise TypeError(f"{type(metric).__name__} is no kind of metric")
         checked = [_finite(outcome) for outcome in outcomes]
@@ -113,11 +120,27 @@ class _Run:
         pictures = [_picture(candidate) for candidate in candidates]
         return _each(lambda batch: metric.score(target, batch), pictures, self._check)
 
+    def _read(self, metric: TextPairMetric, candidates: Sequence[Prepared]) -> list[Value | ItemFailure]:
+        def values(batch: Sequence[Picture]) -> list[Value]:
+            scores = metric.score(self._text, batch)
+            self.text_truncated |= scores.truncated
+            return list(scores.values)
+
+        return _each(values, [_picture(candidate) for candidate in candidates], self._check)
+
+    def _rated(self, metric: VectorMetric, candidates: Sequence[Prepared]) -> list[Value | ItemFailure]:
+        self._embed_missing(metric.embedder, candidates)
+        vectors = [self._vector(metric.embedder, candidate) for candidate in candidates]
+        return [
+            vector if isinstance(vector, ItemFailure) else _each(_one(metric.rate), [vector], self._check)[0]
+            for vector in vectors
+        ]
+
     def _compared(self, metric: EmbeddingMetric, candidates: Sequence[Prepared]) -> list[Value | ItemFailure]:
         is_text = metric.spec.input is MetricInput.TEXT_IMAGE
         target = [] if is_text or self._target is None else [self._target]
         self._embed_missing(metric.embedder, [*target, *candidates])
-        reference = self._text_vector(metric.embedder) if is_text else self._vector(metric.embedder, self._target)
+        reference = self._text_vector(metric) if is_text else self._vector(metric.embedder, self._target)
         return [self._compare(metric, reference, candidate) for candidate in candidates]
 
     def _compare(
@@ -143,17 +166,24 @@ class _Run:
             return subject.vectors[embedder.spec.id]
         return self._vectors[embedder.spec.id, _picture(subject).pixel_hash]
 
-    def _text_vector(self, embedder: Embedder) -> Vector | ItemFailure:
+    def _text_vector(self, metric: EmbeddingMetric) -> Vector | ItemFailure:
+        embedder = metric.embedder
         if not isinstance(embedder, TextEmbedder):
             raise TypeError(f"{embedder.spec.id} reads no text")
-        if embedder.spec.id not in self._texts:
-            (outcome,) = _each(lambda batch: [embedder.embed_text(batch[0])], [self._text], self._check)
-            self._texts[embedder.spec.id] = outcome
-        outcome = self._texts[embedder.spec.id]
+        text = metric.text_prefix + self._text
+        if (embedder.spec.id, text) not in self._texts:
+            (outcome,) = _each(_one(embedder.embed_text), [text], self._check)
+            self._texts[embedder.spec.id, text] = outcome
+        outcome = self._texts[embedder.spec.id, text]
         if isinstance(outcome, ItemFailure):
             return outcome
         self.text_truncated |= outcome.truncated
         return outcome.vector
+
+
+def _one(function: Callable[[Item], Result]) -> Callable[[Sequence[Item]], list[Result]]:
+    """A function of one item as one of a batch."""
+    return lambda batch: [function(item) for item in batch]
 
 
 def _each(

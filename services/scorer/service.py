@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -41,6 +41,10 @@ class Scorer:
     def metrics(self) -> list[MetricSpec]:
         """Metrics of this deployment."""
         return [metric.spec for metric in self._registry.metrics.values()]
+
+    def absent(self) -> Mapping[str, str]:
+        """Known metrics that this deployment lacks, by id, and why."""
+        return self._registry.absent
 
     def models(self) -> list[EmbedderSpec]:
         """Embedding models of this deployment; hashes are among them, as their bits are embeddings too."""

@@ -42,10 +42,10 @@ class Handlers:
         return await _answered("Score", request.request_id, work())
 
     async def list_metrics(self) -> pb.ListMetricsResponse:
-        """Lists metrics and embedding models."""
+        """Lists metrics, present and absent, and embedding models."""
 
         async def work() -> pb.ListMetricsResponse:
-            return converters.list_response(self._scorer.metrics(), self._scorer.models())
+            return converters.list_response(self._scorer.metrics(), self._scorer.models(), self._scorer.absent())
 
         return await _answered("ListMetrics", "", work())
 

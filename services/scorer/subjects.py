@@ -10,7 +10,8 @@ import numpy as np
 from services.common import images
 from services.common.errors import InvalidInputError
 from services.scorer.domain import KnownEmbedding, Subject
-from services.scorer.metrics.base import Embedder, EmbeddingMetric, Metric, MetricInput, PairMetric, Vector
+from services.scorer.metrics.base import Embedder, EmbeddingMetric, Metric, MetricInput, Vector
+from services.scorer.metrics.text_pair import VectorMetric
 from services.scorer.pictures import Picture
 
 
@@ -40,7 +41,7 @@ def prepare(subject: Subject, metrics: Sequence[Metric], *, is_target: bool) -> 
     vectors: dict[str, Vector] = {}
     needed_by: Metric | None = None
     for metric in used:
-        if isinstance(metric, EmbeddingMetric):
+        if isinstance(metric, EmbeddingMetric | VectorMetric):
             vector = _given(subject, metric.embedder)
             if vector is not None:
                 vectors[metric.embedder.spec.id] = vector
@@ -51,8 +52,9 @@ def prepare(subject: Subject, metrics: Sequence[Metric], *, is_target: bool) -> 
     field = f"{subject.field}.image"
     if subject.data is None:
         allowed = "the picture's bytes"
-        if not isinstance(needed_by, PairMetric):
-            allowed += f", or its embedding by {needed_by.spec.embedding_model} at revision {needed_by.spec.revision}"
+        if isinstance(needed_by, EmbeddingMetric | VectorMetric):
+            embedder = needed_by.embedder.spec
+            allowed += f", or its embedding by {embedder.id} at revision {embedder.revision}"
         raise InvalidInputError(field, f"metric {needed_by.spec.id} needs it", allowed=allowed)
     return Prepared(vectors, decode(subject.data, field))
 

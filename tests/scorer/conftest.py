@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import open_clip
 import pytest
@@ -24,6 +25,17 @@ CONTEXT_LENGTH = 16
 MERGES = ("r e", "re d</w>", "c a", "ca r</w>")
 
 MakePicture = Callable[..., Picture]
+
+# The same examples each time, nothing kept on disk, and no clock on a machine that does other work.
+hypothesis.settings.register_profile(
+    "likeness",
+    database=None,
+    deadline=None,
+    derandomize=True,
+    max_examples=50,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("likeness")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,6 +12,9 @@ from services.common.settings import Settings
 from services.scorer import registry
 from services.scorer.registry import Registry
 
+JUDGE = {"mllm-consistency", "mllm-quality"}
+"""There only where the settings name an endpoint."""
+
 
 def test_metrics_of_an_embedder_share_it(loaded: Registry) -> None:
     image, text = (loaded.metrics[id_] for id_ in ("clip-embedded", "clip-embedded-text"))
@@ -20,7 +23,8 @@ def test_metrics_of_an_embedder_share_it(loaded: Registry) -> None:
 
 def test_absent_metrics_do_not_stop_the_others(profile: Profile, tmp_path: Path) -> None:
     bare = registry.build(Settings(models_dir=tmp_path, lpips_weights_dir=tmp_path, device="cpu"), profile)
-    assert set(bare.absent) == {"clip-embedded", "clip-embedded-text", "lpips-squeeze"}
+    backbones = {"lpips-alex", "lpips-vgg", "lpips-squeeze", "dists"}
+    assert set(bare.absent) == {"clip-embedded", "clip-embedded-text", *backbones, *JUDGE}
     assert "ssim" in bare.metrics
     with pytest.raises(NotFoundError, match=r"models/clip-embedded is missing.*known: ahash"):
         bare.metric("clip-embedded-text", field="metrics[0]")
@@ -28,10 +32,23 @@ def test_absent_metrics_do_not_stop_the_others(profile: Profile, tmp_path: Path)
         bare.embedder("clip-embedded", field="model")
 
 
-def test_an_embedder_of_a_kind_without_loader_is_absent(settings: Settings, profile: Profile) -> None:
-    embedder = profile.embedders[0].model_copy(update={"id": "dinov2-b", "kind": "dinov2"})
+@pytest.mark.parametrize("kind", ["open_clip", "dinov2", "dreamsim"])
+def test_a_model_that_does_not_load_takes_all_its_metrics_with_it(
+    kind: str, settings: Settings, profile: Profile, tmp_path: Path
+) -> None:
+    features = None if kind == "dreamsim" else "second"
+    update = {"id": "first", "kind": kind, "source": str(tmp_path / "none"), "features_id": features, "embedded": False}
+    embedder = profile.embedders[0].model_copy(update=update)
     built = registry.build(settings, profile.model_copy(update={"embedders": (embedder,)}))
-    assert "dinov2" in built.absent["dinov2-b"]
+    ids = {"first", "second", "first-text"} & built.absent.keys()
+    assert ids == {"open_clip": {"first", "second", "first-text"}, "dinov2": {"first", "second"}}.get(kind, {"first"})
+
+
+def test_the_second_metric_of_an_embedder_is_an_embedder_too(settings: Settings, profile: Profile) -> None:
+    embedder = profile.embedders[0].model_copy(update={"features_id": "clip-features-embedded"})
+    built = registry.build(settings, profile.model_copy(update={"embedders": (embedder,)}))
+    assert {"clip-embedded", "clip-embedded-text", "clip-features-embedded"} <= built.metrics.keys()
+    assert "clip-features-embedded" in built.embedders
 
 
 def test_metric_and_embedder_agree_on_revision_and_preprocessing(loaded: Registry) -> None:
@@ -48,5 +65,5 @@ def test_the_real_profile_with_its_trained_models(shared_folder: Path) -> None:
         pytest.skip("models/clip-embedded is not trained yet")
     weights = shared_folder / "weights/squeezenet1_1"
     built = registry.build(Settings(lpips_weights_dir=weights, device="cpu"), load_profile("embedded"))
-    assert built.absent == {}
+    assert set(built.absent) == {"lpips-alex", "lpips-vgg", "dists", *JUDGE}
     assert set(load_profile("embedded").defaults.metrics) <= set(built.metrics)

@@ -69,7 +69,7 @@ async def test_metrics_are_listed_with_all_that_defines_them(stub: pb_grpc.Score
     answer = await stub.ListMetrics(pb.ListMetricsRequest())
     metrics = {metric.id: metric for metric in answer.metrics}
     assert list(metrics) == [
-        "clip-embedded", "clip-embedded-text", "ssim", "psnr",
+        "clip-embedded", "clip-embedded-text", "ssim", "ms-ssim", "psnr",
         "ahash", "phash", "dhash", "whash", "colorhash", "crophash",
     ]  # fmt: skip
     models = {model.id: model for model in answer.models}
@@ -83,6 +83,13 @@ async def test_metrics_are_listed_with_all_that_defines_them(stub: pb_grpc.Score
     assert not metrics["clip-embedded"].HasField("token_limit")
     assert (metrics["phash"].direction, metrics["phash"].maximum) == (score_pb2.DIRECTION_LOWER_IS_BETTER, 64)
     assert not metrics["crophash"].HasField("maximum")
+
+
+async def test_a_metric_without_weights_is_listed_as_absent(stub: pb_grpc.ScorerServiceAsyncStub) -> None:
+    answer = await stub.ListMetrics(pb.ListMetricsRequest())
+    absent = {metric.id: metric.reason for metric in answer.absent}
+    assert "LIKENESS_LPIPS_WEIGHTS_DIR" in absent["lpips-squeeze"]
+    assert not absent.keys() & {metric.id for metric in answer.metrics}
 
 
 async def test_scores_come_in_the_order_asked_with_their_scale(

@@ -28,6 +28,8 @@ class MetricInput(StrEnum):
 
     IMAGE_IMAGE = "image-image"
     TEXT_IMAGE = "text-image"
+    IMAGE = "image"
+    """Nothing: it is rated by itself."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,9 @@ class Metric:
 
 class EmbeddingMetric(Metric):
     """Compares the candidate's vector with the target's, or with the text's when its input is text."""
+
+    text_prefix: str = ""
+    """Put before the text that is embedded."""
 
     def __init__(self, spec: MetricSpec, embedder: Embedder, compare: Callable[[Vector, Vector], Value]) -> None:
         super().__init__(spec)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +14,13 @@ import pytest
 import torch
 import transformers
 from open_clip.tokenizer import SimpleTokenizer
+from safetensors.torch import load_file, save_file
 
 from services.common.errors import UnavailableError
 from services.common.profile import Embedder, weights_digest
 from services.common.settings import Settings
 from services.scorer.metrics import clip
+from services.scorer.metrics.cosine import cosine
 from services.scorer.pictures import Picture
 
 MakePicture = Callable[..., Picture]
@@ -53,7 +55,7 @@ def test_picture_and_text_vectors_are_those_of_open_clip(
     np.testing.assert_allclose(vector, image, atol=1e-6)
     np.testing.assert_allclose(read.vector, text, atol=1e-6)
     assert not read.truncated
-    assert clip.cosine(vector, read.vector).raw == pytest.approx(float(image @ text), abs=1e-6)
+    assert cosine(vector, read.vector).raw == pytest.approx(float(image @ text), abs=1e-6)
 
 
 def test_half_precision_weights_compute_in_float32(embedder: clip.ClipEmbedder, make_picture: MakePicture) -> None:
@@ -114,7 +116,7 @@ def test_bfloat16_has_its_own_revision_and_stays_close(
     half = clip.load(settings, embedder_config.model_copy(update={"dtype": "bfloat16"}))
     assert half.spec.revision == f"{embedder.spec.revision}-bfloat16"
     (a,), (b,) = half.embed([make_picture(1)]), embedder.embed([make_picture(1)])
-    assert clip.cosine(a, b).raw > 0.999
+    assert cosine(a, b).raw > 0.999
 
 
 def test_a_vector_does_not_depend_on_its_batch_mates(embedder: clip.ClipEmbedder, make_picture: MakePicture) -> None:
@@ -124,22 +126,10 @@ def test_a_vector_does_not_depend_on_its_batch_mates(embedder: clip.ClipEmbedder
         np.testing.assert_allclose(embedder.embed([picture])[0], vector, atol=TOLERANCE)
 
 
-def test_identity_is_best_and_both_directions_agree(embedder: clip.ClipEmbedder, make_picture: MakePicture) -> None:
-    a, b = embedder.embed([make_picture(1), make_picture(2)])
-    assert clip.cosine(a, a).raw == pytest.approx(1.0)
-    assert clip.cosine(a, a).adjusted == pytest.approx(0.0, abs=1e-7)
-    assert clip.cosine(a, b) == clip.cosine(b, a)
-    assert clip.cosine(a, b).raw < 1.0
-
-
 @pytest.mark.parametrize(("tokens", "truncated"), [(13, False), (14, False), (15, True), (60, True)])
 def test_a_text_over_the_token_limit_says_so(embedder: clip.ClipEmbedder, tokens: int, truncated: bool) -> None:
     # 16 tokens with start and end mark leave room for 14.
     assert embedder.embed_text(" ".join(["red"] * tokens)).truncated is truncated
-
-
-def test_a_cosine_with_an_empty_vector_is_no_number() -> None:
-    assert np.isnan(clip.cosine(np.zeros(3, np.float32), np.ones(3, np.float32)).raw)
 
 
 def test_a_missing_folder_says_which(settings: Settings, embedder_config: Embedder) -> None:
@@ -163,5 +153,134 @@ def test_weights_that_do_not_fit_are_refused(models_dir: Path, embedder_config: 
     content = json.loads(config.read_text())
     content["model_cfg"]["text_cfg"]["layers"] = 2
     config.write_text(json.dumps(content))
-    with pytest.raises(UnavailableError):
+    with pytest.raises(UnavailableError, match=r'Missing key\(s\) in state_dict: "transformer\.resblocks\.1'):
         clip.load(Settings(models_dir=tmp_path / "models", device="cpu"), embedder_config)
+
+
+class TestFeatures:
+    """The second metric over the last feature map."""
+
+    @pytest.fixture(params=["vit", "resnet"])
+    def towers(
+        self, request: pytest.FixtureRequest, models_dir: Path, embedder_config: Embedder, tmp_path: Path
+    ) -> tuple[clip.ClipEmbedder, Embedder, open_clip.CLIP, Settings]:
+        """The embedder with its features, its configuration, and open_clip's own model of the same weights."""
+        folder = tmp_path / "models/clip-embedded"
+        shutil.copytree(models_dir / "clip-embedded", folder)
+        if request.param == "resnet":
+            content = json.loads((folder / clip.CONFIG_FILE).read_text())
+            vision = {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None, "head_width": 64}
+            content["model_cfg"]["vision_cfg"] = vision
+            (folder / clip.CONFIG_FILE).write_text(json.dumps(content))
+            torch.manual_seed(0)
+            weights = open_clip.CLIP(**json.loads(json.dumps(content["model_cfg"]))).state_dict()
+            save_file(weights, folder / "open_clip_model.safetensors")
+        config = embedder_config.model_copy(update={"features_id": "clip-features-embedded"})
+        settings = Settings(models_dir=folder.parent, device="cpu")
+        reference, _, _ = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+        return clip.load(settings, config), config, reference.eval(), settings
+
+    def test_they_are_the_mean_of_the_last_map_and_the_embedding_stays(
+        self, towers: tuple[clip.ClipEmbedder, Embedder, open_clip.CLIP, Settings], make_picture: MakePicture
+    ) -> None:
+        tower, _, reference, _ = towers
+        picture = make_picture(1, 90, 40)
+        visual = reference.visual
+        maps: list[torch.Tensor] = []
+        last = visual.layer4 if hasattr(visual, "layer4") else visual.transformer
+        last.register_forward_hook(lambda _module, _inputs, output: maps.append(output))
+        with torch.no_grad():
+            image = reference.encode_image(tower._preprocess(picture.rgb)[None], normalize=True)[0]
+            tokens = maps[0].flatten(2).mT if maps[0].ndim == 4 else visual.ln_post(maps[0])[:, 1:]
+            features = torch.nn.functional.normalize(tokens.mean(dim=1), dim=-1)[0]
+        (seen,) = tower.see([picture])
+        np.testing.assert_allclose(seen.embedding, image, atol=TOLERANCE)
+        np.testing.assert_allclose(seen.features, features, atol=TOLERANCE)
+
+    def test_all_metrics_share_one_pass(
+        self,
+        towers: tuple[clip.ClipEmbedder, Embedder, open_clip.CLIP, Settings],
+        make_picture: MakePicture,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        _, config, _, settings = towers
+        metrics = {metric.spec.id: metric for metric in clip.build(settings, config)}
+        assert set(metrics) == {"clip-embedded", "clip-embedded-text", "clip-features-embedded"}
+        passes: list[int] = []
+        see = clip.ClipEmbedder._see
+
+        def counted(tower: clip.ClipEmbedder, pictures: Sequence[Picture]) -> list[clip.Seen]:
+            passes.append(len(pictures))
+            return see(tower, pictures)
+
+        monkeypatch.setattr(clip.ClipEmbedder, "_see", counted)
+        pictures = [make_picture(seed) for seed in range(3)]
+        images = metrics["clip-embedded"].embedder.embed(pictures)
+        features = metrics["clip-features-embedded"].embedder.embed(pictures)
+        assert passes == [3]
+        spec = metrics["clip-features-embedded"].embedder.spec
+        assert {vector.size for vector in features} == {spec.dimensions}
+        assert {vector.size for vector in images} == {24}
+        assert spec.revision == metrics["clip-embedded"].spec.revision
+
+
+def test_models_of_equal_preprocessing_share_what_it_makes(
+    settings: Settings, embedder_config: Embedder, make_picture: MakePicture
+) -> None:
+    one, other = (clip.load(settings, embedder_config.model_copy(update={"id": id_})) for id_ in ("a", "b"))
+    picture = make_picture(1)
+    one.embed([picture])
+    other.embed([picture])
+    made = [key for key in picture.made if isinstance(key, tuple) and key[0] == "input"]
+    assert len(made) == 1
+
+
+class TestModelsByName:
+    """open_clip's own names, with the weights of a tag or of a file."""
+
+    @pytest.fixture
+    def weights(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """Weights of the architecture `tiny`, which has the tag `openai`."""
+        config = {
+            "embed_dim": 24,
+            "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 8},
+            "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+        }
+        file = tmp_path / "open_clip_model.safetensors"
+        monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny", config)
+        monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny-quickgelu", {**config, "quick_gelu": True})
+        tag = {"file": str(file), "quick_gelu": True}
+        monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny", {"openai": tag})
+        torch.manual_seed(0)
+        save_file(open_clip.create_model("tiny", load_weights=False).state_dict(), file)
+        return file
+
+    @pytest.mark.parametrize(("source", "by_tag"), [("tiny", True), ("tiny-quickgelu", False)])
+    def test_openais_weights_are_run_with_quick_gelu(
+        self, source: str, by_tag: bool, weights: Path, make_picture: MakePicture
+    ) -> None:
+        config = Embedder(
+            id="clip-b32", kind="open_clip", source=source, pretrained="openai" if by_tag else str(weights)
+        )
+        loaded = clip.load(Settings(device="cpu"), config)
+        reference, _, preprocess = open_clip.create_model_and_transforms(
+            "tiny", pretrained=str(weights), force_quick_gelu=True
+        )
+        picture = make_picture(1)
+        with torch.no_grad():
+            expected = reference.eval().encode_image(preprocess(picture.rgb)[None], normalize=True)[0]
+            gelu = open_clip.create_model("tiny", pretrained=str(weights)).eval()
+            other = gelu.encode_image(preprocess(picture.rgb)[None], normalize=True)[0]
+        (vector,) = loaded.embed([picture])
+        np.testing.assert_allclose(vector, expected, atol=TOLERANCE)
+        assert not np.allclose(vector, other, atol=10 * TOLERANCE)
+        assert loaded.spec.source == ("tiny:openai" if by_tag else f"{source}:{weights.name}")
+
+    def test_keys_that_do_not_fit_are_named(self, weights: Path) -> None:
+        state = load_file(weights)
+        state["extra.weight"] = state.pop("visual.proj")
+        save_file(state, weights)
+        config = Embedder(id="clip-b32", kind="open_clip", source="tiny", pretrained="openai")
+        with pytest.raises(UnavailableError, match=r"Missing.*visual\.proj.*Unexpected.*extra\.weight") as caught:
+            clip.load(Settings(device="cpu"), config)
+        assert str(weights.parent) not in caught.value.message
