@@ -122,6 +122,7 @@ class ListMetricsResponse(_message.Message):
     METRICS_FIELD_NUMBER: _builtins.int
     DEFAULT_METRICS_FIELD_NUMBER: _builtins.int
     DEFAULT_SELECTION_METRICS_FIELD_NUMBER: _builtins.int
+    ABSENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[_score_pb2.Metric]:
         """Metrics."""
@@ -134,16 +135,21 @@ class ListMetricsResponse(_message.Message):
     def default_selection_metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Metrics that select candidates when a request names none."""
 
+    @_builtins.property
+    def absent(self) -> _containers.RepeatedCompositeFieldContainer[_score_pb2.AbsentMetric]:
+        """Metrics that this deployment cannot compute, such as one without weights."""
+
     def __init__(
         self,
         *,
         metrics: _abc.Iterable[_score_pb2.Metric] | None = ...,
         default_metrics: _abc.Iterable[_builtins.str] | None = ...,
         default_selection_metrics: _abc.Iterable[_builtins.str] | None = ...,
+        absent: _abc.Iterable[_score_pb2.AbsentMetric] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_metrics", b"default_metrics", "default_selection_metrics", b"default_selection_metrics", "metrics", b"metrics"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent", b"absent", "default_metrics", b"default_metrics", "default_selection_metrics", b"default_selection_metrics", "metrics", b"metrics"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

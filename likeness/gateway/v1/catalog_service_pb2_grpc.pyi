@@ -36,7 +36,7 @@ class CatalogServiceStub:
     ListModels: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListModelsRequest, _catalog_service_pb2.ListModelsResponse]
     """Lists models of all services. Errors: UNAVAILABLE if no backend answers."""
     ListMetrics: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListMetricsRequest, _catalog_service_pb2.ListMetricsResponse]
-    """Lists metrics. Errors: UNAVAILABLE."""
+    """Lists metrics, and those that are absent. Errors: UNAVAILABLE."""
     ListStrategies: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListStrategiesRequest, _catalog_service_pb2.ListStrategiesResponse]
     """Lists strategies. Errors: UNAVAILABLE."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.GetStatusRequest, _catalog_service_pb2.GetStatusResponse]
@@ -50,7 +50,7 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     ListModels: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListModelsRequest, _catalog_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists models of all services. Errors: UNAVAILABLE if no backend answers."""
     ListMetrics: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListMetricsRequest, _catalog_service_pb2.ListMetricsResponse]  # type: ignore[assignment]
-    """Lists metrics. Errors: UNAVAILABLE."""
+    """Lists metrics, and those that are absent. Errors: UNAVAILABLE."""
     ListStrategies: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListStrategiesRequest, _catalog_service_pb2.ListStrategiesResponse]  # type: ignore[assignment]
     """Lists strategies. Errors: UNAVAILABLE."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetStatusRequest, _catalog_service_pb2.GetStatusResponse]  # type: ignore[assignment]
@@ -73,7 +73,7 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.ListMetricsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.ListMetricsResponse, _abc.Awaitable[_catalog_service_pb2.ListMetricsResponse]]:
-        """Lists metrics. Errors: UNAVAILABLE."""
+        """Lists metrics, and those that are absent. Errors: UNAVAILABLE."""
 
     @_abc_1.abstractmethod
     def ListStrategies(

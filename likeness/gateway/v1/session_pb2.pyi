@@ -262,6 +262,7 @@ class LoopSettings(_message.Message):
     PLATEAU_GAIN_FIELD_NUMBER: _builtins.int
     IMAGE_BUDGET_FIELD_NUMBER: _builtins.int
     FIRST_PROMPT_FIELD_NUMBER: _builtins.int
+    FRESH_NOISE_FIELD_NUMBER: _builtins.int
     strategy: _builtins.str
     """Strategy; empty means the profile's default ("repainter" for the embedded profile)."""
     rounds: _builtins.int
@@ -280,6 +281,10 @@ class LoopSettings(_message.Message):
     """Most pictures to make; unset means rounds x candidates."""
     first_prompt: _builtins.str
     """First prompt; empty means that the strategy writes it from the tree."""
+    fresh_noise: _builtins.bool
+    """True: every picture starts from a fresh seed's noise, as in ImageRepainter. False: from the second round on, the noises
+    of the pictures before are recombined by their scores, where the generator model takes a mix.
+    """
     def __init__(
         self,
         *,
@@ -291,10 +296,11 @@ class LoopSettings(_message.Message):
         plateau_gain: _builtins.float | None = ...,
         image_budget: _builtins.int | None = ...,
         first_prompt: _builtins.str = ...,
+        fresh_noise: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_image_budget", b"_image_budget", "_plateau_gain", b"_plateau_gain", "_plateau_rounds", b"_plateau_rounds", "_rounds", b"_rounds", "_target_score", b"_target_score", "candidates", b"candidates", "image_budget", b"image_budget", "plateau_gain", b"plateau_gain", "plateau_rounds", b"plateau_rounds", "rounds", b"rounds", "target_score", b"target_score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_image_budget", b"_image_budget", "_plateau_gain", b"_plateau_gain", "_plateau_rounds", b"_plateau_rounds", "_rounds", b"_rounds", "_target_score", b"_target_score", "candidates", b"candidates", "first_prompt", b"first_prompt", "image_budget", b"image_budget", "plateau_gain", b"plateau_gain", "plateau_rounds", b"plateau_rounds", "rounds", b"rounds", "strategy", b"strategy", "target_score", b"target_score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_image_budget", b"_image_budget", "_plateau_gain", b"_plateau_gain", "_plateau_rounds", b"_plateau_rounds", "_rounds", b"_rounds", "_target_score", b"_target_score", "candidates", b"candidates", "first_prompt", b"first_prompt", "fresh_noise", b"fresh_noise", "image_budget", b"image_budget", "plateau_gain", b"plateau_gain", "plateau_rounds", b"plateau_rounds", "rounds", b"rounds", "strategy", b"strategy", "target_score", b"target_score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__candidates: _TypeAlias = _typing.Literal["candidates"]  # noqa: Y015
     _WhichOneofArgType__candidates: _TypeAlias = _typing.Literal["_candidates", b"_candidates"]  # noqa: Y015

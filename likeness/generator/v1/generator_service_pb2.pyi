@@ -69,6 +69,7 @@ class GenerateItem(_message.Message):
     WIDTH_PIXELS_FIELD_NUMBER: _builtins.int
     HEIGHT_PIXELS_FIELD_NUMBER: _builtins.int
     SCHEDULER_FIELD_NUMBER: _builtins.int
+    NOISE_MIX_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
     """Caller's id, unique in the request, echoed in every event."""
     prompt: _builtins.str
@@ -87,6 +88,12 @@ class GenerateItem(_message.Message):
     """Height in pixels; unset means the model's native height."""
     scheduler: _builtins.str
     """Scheduler name; empty means the model's default."""
+    @_builtins.property
+    def noise_mix(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.NoisePart]:
+        """Noises to mix into the initial noise, at most 64, each seed once: their weighted sum, divided by the root of the sum
+        of squared weights. Empty means the noise of `seed` alone; `seed` still draws any noise of later steps.
+        """
+
     def __init__(
         self,
         *,
@@ -99,10 +106,11 @@ class GenerateItem(_message.Message):
         width_pixels: _builtins.int | None = ...,
         height_pixels: _builtins.int | None = ...,
         scheduler: _builtins.str = ...,
+        noise_mix: _abc.Iterable[_model_pb2.NoisePart] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_height_pixels", b"_height_pixels", "_steps", b"_steps", "_width_pixels", b"_width_pixels", "guidance_scale", b"guidance_scale", "height_pixels", b"height_pixels", "steps", b"steps", "width_pixels", b"width_pixels"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_height_pixels", b"_height_pixels", "_steps", b"_steps", "_width_pixels", b"_width_pixels", "guidance_scale", b"guidance_scale", "height_pixels", b"height_pixels", "item_id", b"item_id", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "scheduler", b"scheduler", "seed", b"seed", "steps", b"steps", "width_pixels", b"width_pixels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_height_pixels", b"_height_pixels", "_steps", b"_steps", "_width_pixels", b"_width_pixels", "guidance_scale", b"guidance_scale", "height_pixels", b"height_pixels", "item_id", b"item_id", "negative_prompt", b"negative_prompt", "noise_mix", b"noise_mix", "prompt", b"prompt", "scheduler", b"scheduler", "seed", b"seed", "steps", b"steps", "width_pixels", b"width_pixels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__guidance_scale: _TypeAlias = _typing.Literal["guidance_scale"]  # noqa: Y015
     _WhichOneofArgType__guidance_scale: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale"]  # noqa: Y015

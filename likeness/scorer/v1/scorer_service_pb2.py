@@ -28,7 +28,7 @@ from likeness.types.v1 import model_pb2 as likeness_dot_types_dot_v1_dot_model__
 from likeness.types.v1 import score_pb2 as likeness_dot_types_dot_v1_dot_score__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'likeness/scorer/v1/scorer_service.proto\x12\x12likeness.scorer.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dlikeness/types/v1/image.proto\x1a\x1dlikeness/types/v1/model.proto\x1a\x1dlikeness/types/v1/score.proto\"m\n\x0c\x45mbedRequest\x12\x18\n\nrequest_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05model\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12.\n\x06images\x18\x03 \x03(\x0b\x32\x18.likeness.types.v1.ImageB\x04\xe2\x41\x01\x02\"G\n\rEmbedResponse\x12\x36\n\nembeddings\x18\x01 \x03(\x0b\x32\x1c.likeness.types.v1.EmbeddingB\x04\xe2\x41\x01\x03\"u\n\x0cScoreSubject\x12-\n\x05image\x18\x01 \x01(\x0b\x32\x18.likeness.types.v1.ImageB\x04\xe2\x41\x01\x01\x12\x36\n\nembeddings\x18\x02 \x03(\x0b\x32\x1c.likeness.types.v1.EmbeddingB\x04\xe2\x41\x01\x01\"\xc7\x01\n\x0cScoreRequest\x12\x18\n\nrequest_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x36\n\x06target\x18\x02 \x01(\x0b\x32 .likeness.scorer.v1.ScoreSubjectB\x04\xe2\x41\x01\x01\x12\x12\n\x04text\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12:\n\ncandidates\x18\x04 \x03(\x0b\x32 .likeness.scorer.v1.ScoreSubjectB\x04\xe2\x41\x01\x02\x12\x15\n\x07metrics\x18\x05 \x03(\tB\x04\xe2\x41\x01\x02\"_\n\x0f\x43\x61ndidateScores\x12.\n\x06scores\x18\x01 \x03(\x0b\x32\x18.likeness.types.v1.ScoreB\x04\xe2\x41\x01\x03\x12\x1c\n\x0etext_truncated\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x03\"N\n\rScoreResponse\x12=\n\ncandidates\x18\x01 \x03(\x0b\x32#.likeness.scorer.v1.CandidateScoresB\x04\xe2\x41\x01\x03\"\x14\n\x12ListMetricsRequest\"w\n\x13ListMetricsResponse\x12\x30\n\x07metrics\x18\x01 \x03(\x0b\x32\x19.likeness.types.v1.MetricB\x04\xe2\x41\x01\x03\x12.\n\x06models\x18\x02 \x03(\x0b\x32\x18.likeness.types.v1.ModelB\x04\xe2\x41\x01\x03\x32\x8b\x02\n\rScorerService\x12L\n\x05\x45mbed\x12 .likeness.scorer.v1.EmbedRequest\x1a!.likeness.scorer.v1.EmbedResponse\x12L\n\x05Score\x12 .likeness.scorer.v1.ScoreRequest\x1a!.likeness.scorer.v1.ScoreResponse\x12^\n\x0bListMetrics\x12&.likeness.scorer.v1.ListMetricsRequest\x1a\'.likeness.scorer.v1.ListMetricsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'likeness/scorer/v1/scorer_service.proto\x12\x12likeness.scorer.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dlikeness/types/v1/image.proto\x1a\x1dlikeness/types/v1/model.proto\x1a\x1dlikeness/types/v1/score.proto\"m\n\x0c\x45mbedRequest\x12\x18\n\nrequest_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05model\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12.\n\x06images\x18\x03 \x03(\x0b\x32\x18.likeness.types.v1.ImageB\x04\xe2\x41\x01\x02\"G\n\rEmbedResponse\x12\x36\n\nembeddings\x18\x01 \x03(\x0b\x32\x1c.likeness.types.v1.EmbeddingB\x04\xe2\x41\x01\x03\"u\n\x0cScoreSubject\x12-\n\x05image\x18\x01 \x01(\x0b\x32\x18.likeness.types.v1.ImageB\x04\xe2\x41\x01\x01\x12\x36\n\nembeddings\x18\x02 \x03(\x0b\x32\x1c.likeness.types.v1.EmbeddingB\x04\xe2\x41\x01\x01\"\xc7\x01\n\x0cScoreRequest\x12\x18\n\nrequest_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x36\n\x06target\x18\x02 \x01(\x0b\x32 .likeness.scorer.v1.ScoreSubjectB\x04\xe2\x41\x01\x01\x12\x12\n\x04text\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12:\n\ncandidates\x18\x04 \x03(\x0b\x32 .likeness.scorer.v1.ScoreSubjectB\x04\xe2\x41\x01\x02\x12\x15\n\x07metrics\x18\x05 \x03(\tB\x04\xe2\x41\x01\x02\"_\n\x0f\x43\x61ndidateScores\x12.\n\x06scores\x18\x01 \x03(\x0b\x32\x18.likeness.types.v1.ScoreB\x04\xe2\x41\x01\x03\x12\x1c\n\x0etext_truncated\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x03\"N\n\rScoreResponse\x12=\n\ncandidates\x18\x01 \x03(\x0b\x32#.likeness.scorer.v1.CandidateScoresB\x04\xe2\x41\x01\x03\"\x14\n\x12ListMetricsRequest\"\xae\x01\n\x13ListMetricsResponse\x12\x30\n\x07metrics\x18\x01 \x03(\x0b\x32\x19.likeness.types.v1.MetricB\x04\xe2\x41\x01\x03\x12.\n\x06models\x18\x02 \x03(\x0b\x32\x18.likeness.types.v1.ModelB\x04\xe2\x41\x01\x03\x12\x35\n\x06\x61\x62sent\x18\x03 \x03(\x0b\x32\x1f.likeness.types.v1.AbsentMetricB\x04\xe2\x41\x01\x03\x32\x8b\x02\n\rScorerService\x12L\n\x05\x45mbed\x12 .likeness.scorer.v1.EmbedRequest\x1a!.likeness.scorer.v1.EmbedResponse\x12L\n\x05Score\x12 .likeness.scorer.v1.ScoreRequest\x1a!.likeness.scorer.v1.ScoreResponse\x12^\n\x0bListMetrics\x12&.likeness.scorer.v1.ListMetricsRequest\x1a\'.likeness.scorer.v1.ListMetricsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -67,6 +67,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMETRICSRESPONSE'].fields_by_name['metrics']._serialized_options = b'\342A\001\003'
   _globals['_LISTMETRICSRESPONSE'].fields_by_name['models']._loaded_options = None
   _globals['_LISTMETRICSRESPONSE'].fields_by_name['models']._serialized_options = b'\342A\001\003'
+  _globals['_LISTMETRICSRESPONSE'].fields_by_name['absent']._loaded_options = None
+  _globals['_LISTMETRICSRESPONSE'].fields_by_name['absent']._serialized_options = b'\342A\001\003'
   _globals['_EMBEDREQUEST']._serialized_start=189
   _globals['_EMBEDREQUEST']._serialized_end=298
   _globals['_EMBEDRESPONSE']._serialized_start=300
@@ -81,8 +83,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCORERESPONSE']._serialized_end=869
   _globals['_LISTMETRICSREQUEST']._serialized_start=871
   _globals['_LISTMETRICSREQUEST']._serialized_end=891
-  _globals['_LISTMETRICSRESPONSE']._serialized_start=893
-  _globals['_LISTMETRICSRESPONSE']._serialized_end=1012
-  _globals['_SCORERSERVICE']._serialized_start=1015
-  _globals['_SCORERSERVICE']._serialized_end=1282
+  _globals['_LISTMETRICSRESPONSE']._serialized_start=894
+  _globals['_LISTMETRICSRESPONSE']._serialized_end=1068
+  _globals['_SCORERSERVICE']._serialized_start=1071
+  _globals['_SCORERSERVICE']._serialized_end=1338
 # @@protoc_insertion_point(module_scope)

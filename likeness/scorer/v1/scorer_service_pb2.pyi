@@ -228,6 +228,7 @@ class ListMetricsResponse(_message.Message):
 
     METRICS_FIELD_NUMBER: _builtins.int
     MODELS_FIELD_NUMBER: _builtins.int
+    ABSENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[_score_pb2.Metric]:
         """Metrics that this deployment can compute."""
@@ -236,15 +237,20 @@ class ListMetricsResponse(_message.Message):
     def models(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.Model]:
         """Embedding models."""
 
+    @_builtins.property
+    def absent(self) -> _containers.RepeatedCompositeFieldContainer[_score_pb2.AbsentMetric]:
+        """Metrics that it cannot compute, such as one without weights."""
+
     def __init__(
         self,
         *,
         metrics: _abc.Iterable[_score_pb2.Metric] | None = ...,
         models: _abc.Iterable[_model_pb2.Model] | None = ...,
+        absent: _abc.Iterable[_score_pb2.AbsentMetric] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["metrics", b"metrics", "models", b"models"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent", b"absent", "metrics", b"metrics", "models", b"models"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -72,7 +72,7 @@ class ScorerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListMetrics(self, request, context):
-        """Lists metrics with revision, direction, range and preprocessing.
+        """Lists metrics with revision, direction, range and preprocessing, and those that are absent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

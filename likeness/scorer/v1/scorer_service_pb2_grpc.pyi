@@ -40,7 +40,7 @@ class ScorerServiceStub:
     Errors: INVALID_ARGUMENT (target, candidates, text), NOT_FOUND (unknown metric).
     """
     ListMetrics: _grpc.UnaryUnaryMultiCallable[_scorer_service_pb2.ListMetricsRequest, _scorer_service_pb2.ListMetricsResponse]
-    """Lists metrics with revision, direction, range and preprocessing."""
+    """Lists metrics with revision, direction, range and preprocessing, and those that are absent."""
 
 @_typing.type_check_only
 class ScorerServiceAsyncStub(ScorerServiceStub):
@@ -54,7 +54,7 @@ class ScorerServiceAsyncStub(ScorerServiceStub):
     Errors: INVALID_ARGUMENT (target, candidates, text), NOT_FOUND (unknown metric).
     """
     ListMetrics: _aio.UnaryUnaryMultiCallable[_scorer_service_pb2.ListMetricsRequest, _scorer_service_pb2.ListMetricsResponse]  # type: ignore[assignment]
-    """Lists metrics with revision, direction, range and preprocessing."""
+    """Lists metrics with revision, direction, range and preprocessing, and those that are absent."""
 
 class ScorerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Computes embeddings and metrics. A value never depends on batch mates."""
@@ -83,6 +83,6 @@ class ScorerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _scorer_service_pb2.ListMetricsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_scorer_service_pb2.ListMetricsResponse, _abc.Awaitable[_scorer_service_pb2.ListMetricsResponse]]:
-        """Lists metrics with revision, direction, range and preprocessing."""
+        """Lists metrics with revision, direction, range and preprocessing, and those that are absent."""
 
 def add_ScorerServiceServicer_to_server(servicer: ScorerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

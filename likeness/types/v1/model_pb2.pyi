@@ -110,6 +110,7 @@ class GenerationLimits(_message.Message):
     MAX_SIDE_PIXELS_FIELD_NUMBER: _builtins.int
     SCHEDULERS_FIELD_NUMBER: _builtins.int
     TOKEN_LIMIT_FIELD_NUMBER: _builtins.int
+    MIXES_NOISE_FIELD_NUMBER: _builtins.int
     default_steps: _builtins.int
     """Default number of denoising steps."""
     max_steps: _builtins.int
@@ -126,6 +127,8 @@ class GenerationLimits(_message.Message):
     """Largest width or height."""
     token_limit: _builtins.int
     """Most tokens of prompt the text encoder reads."""
+    mixes_noise: _builtins.bool
+    """True if the model takes a mix of noises."""
     @_builtins.property
     def schedulers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Schedulers by name, the default first."""
@@ -142,14 +145,41 @@ class GenerationLimits(_message.Message):
         max_side_pixels: _builtins.int = ...,
         schedulers: _abc.Iterable[_builtins.str] | None = ...,
         token_limit: _builtins.int = ...,
+        mixes_noise: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_guidance_scale", b"default_guidance_scale", "default_steps", b"default_steps", "height_pixels", b"height_pixels", "max_side_pixels", b"max_side_pixels", "max_steps", b"max_steps", "schedulers", b"schedulers", "size_multiple_pixels", b"size_multiple_pixels", "token_limit", b"token_limit", "width_pixels", b"width_pixels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_guidance_scale", b"default_guidance_scale", "default_steps", b"default_steps", "height_pixels", b"height_pixels", "max_side_pixels", b"max_side_pixels", "max_steps", b"max_steps", "mixes_noise", b"mixes_noise", "schedulers", b"schedulers", "size_multiple_pixels", b"size_multiple_pixels", "token_limit", b"token_limit", "width_pixels", b"width_pixels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GenerationLimits: _TypeAlias = GenerationLimits  # noqa: Y015
+
+@_typing.final
+class NoisePart(_message.Message):
+    """One noise of a mix."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEED_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    seed: _builtins.int
+    """Seed of the noise."""
+    weight: _builtins.float
+    """Its weight; finite, may be negative, not 0."""
+    def __init__(
+        self,
+        *,
+        seed: _builtins.int = ...,
+        weight: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["seed", b"seed", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NoisePart: _TypeAlias = NoisePart  # noqa: Y015
 
 @_typing.final
 class GenerationRecord(_message.Message):
@@ -167,6 +197,7 @@ class GenerationRecord(_message.Message):
     HEIGHT_PIXELS_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     MODEL_REVISION_FIELD_NUMBER: _builtins.int
+    NOISE_MIX_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """Prompt as given to the text encoder."""
     negative_prompt: _builtins.str
@@ -187,6 +218,12 @@ class GenerationRecord(_message.Message):
     """Generator model identifier."""
     model_revision: _builtins.str
     """Digest of its weights."""
+    @_builtins.property
+    def noise_mix(self) -> _containers.RepeatedCompositeFieldContainer[Global___NoisePart]:
+        """Noises that the initial noise is a mix of: the weighted sum of each seed's noise, divided by the root of the sum of
+        squared weights. Empty: the noise of `seed` alone.
+        """
+
     def __init__(
         self,
         *,
@@ -200,10 +237,11 @@ class GenerationRecord(_message.Message):
         height_pixels: _builtins.int = ...,
         model: _builtins.str = ...,
         model_revision: _builtins.str = ...,
+        noise_mix: _abc.Iterable[Global___NoisePart] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["guidance_scale", b"guidance_scale", "height_pixels", b"height_pixels", "model", b"model", "model_revision", b"model_revision", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "scheduler", b"scheduler", "seed", b"seed", "steps", b"steps", "width_pixels", b"width_pixels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["guidance_scale", b"guidance_scale", "height_pixels", b"height_pixels", "model", b"model", "model_revision", b"model_revision", "negative_prompt", b"negative_prompt", "noise_mix", b"noise_mix", "prompt", b"prompt", "scheduler", b"scheduler", "seed", b"seed", "steps", b"steps", "width_pixels", b"width_pixels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -53,6 +53,8 @@ class _MetricInputEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MetricInp
     """A target picture and a candidate picture."""
     METRIC_INPUT_TEXT_IMAGE: _MetricInput.ValueType  # 2
     """A text and a candidate picture."""
+    METRIC_INPUT_IMAGE: _MetricInput.ValueType  # 3
+    """A candidate picture alone."""
 
 class MetricInput(_MetricInput, metaclass=_MetricInputEnumTypeWrapper):
     """What a metric compares."""
@@ -63,6 +65,8 @@ METRIC_INPUT_IMAGE_IMAGE: MetricInput.ValueType  # 1
 """A target picture and a candidate picture."""
 METRIC_INPUT_TEXT_IMAGE: MetricInput.ValueType  # 2
 """A text and a candidate picture."""
+METRIC_INPUT_IMAGE: MetricInput.ValueType  # 3
+"""A candidate picture alone."""
 Global___MetricInput: _TypeAlias = MetricInput  # noqa: Y015
 
 @_typing.final
@@ -141,6 +145,32 @@ class Metric(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__token_limit) -> _WhichOneofReturnType__token_limit | None: ...
 
 Global___Metric: _TypeAlias = Metric  # noqa: Y015
+
+@_typing.final
+class AbsentMetric(_message.Message):
+    """A metric that a scorer knows and this deployment does not have."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Stable identifier, such as "lpips-squeeze"."""
+    reason: _builtins.str
+    """Sentence for people: what is missing, and what to do."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AbsentMetric: _TypeAlias = AbsentMetric  # noqa: Y015
 
 @_typing.final
 class Score(_message.Message):
