@@ -3,9 +3,10 @@
     python -m benchmarks.loop_quality [--targets 40] [--rounds 4] [--candidates 4] [--address HOST:PORT]
 
 For each target (half of them held-out attribute combinations) one loop runs through the whole cluster, then the same
-number of pictures is made from the loop's first prompt with fresh seeds, chosen by the same score. Reported per round:
-the metric that the loop optimizes, metrics that it does not, the true attributes that the best prompt names, and, for
-first and final prompt, the mean over fresh seeds. Without --address an embedded cluster is started for the run.
+number of pictures is made from the loop's first prompt with fresh seeds, chosen by the same score. The arm "prompts" is
+the loop without its search over noises. Reported per round: the metrics whose mean the loop optimizes, metrics that it
+does not, the true attributes that the best prompt names, and, for first and final prompt, the mean over fresh seeds.
+Without --address an embedded cluster is started for the run.
 Raw rows go to benchmarks/results/loop_quality.csv, the table to loop_quality.json.
 """
 
@@ -18,7 +19,9 @@ import json
 import platform
 import statistics
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -31,9 +34,13 @@ from benchmarks.cluster import embedded_cluster
 from benchmarks.truth import Target, attributes_recovered, targets
 
 RESULTS = Path(__file__).parent / "results"
-OPTIMIZED = "clip-embedded"
-WATCHED = ("lpips-squeeze", "ssim", "psnr", "phash")
+OPTIMIZED = ("clip-embedded", "ssim")
+WATCHED = ("lpips-squeeze", "psnr", "phash")
+LOOPS = {"loop": False, "prompts": True}
+"""Arm -> whether its noise stays fresh."""
 FRESH_SEEDS = 4
+SESSIONS_AT_ONCE = 2
+"""Targets under way side by side: one waits for the captioner while the other draws."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +69,12 @@ def main() -> None:
     rows: list[Row] = []
     with cluster(options.address) as address, likeness.Client(address) as client:
         offered = {metric.id for metric in client.metrics()}
-        metrics = [OPTIMIZED, *(metric for metric in WATCHED if metric in offered)]
-        for target in track(targets(options.targets), description="targets", console=console):
-            rows += run_target(client, target, metrics, options.rounds, options.candidates)
+        metrics = [*OPTIMIZED, *(metric for metric in WATCHED if metric in offered)]
+        run = partial(run_target, client, metrics=metrics, rounds=options.rounds, candidates=options.candidates)
+        with ThreadPoolExecutor(SESSIONS_AT_ONCE) as pool:
+            made = pool.map(run, targets(options.targets))
+            for part in track(made, description="targets", total=options.targets, console=console):
+                rows += part
         # Written before the cluster stops: an interrupted stop must not cost the run.
         summary = summarize(rows, options.rounds)
         summary["setting"] = {
@@ -97,29 +107,25 @@ def run_target(client: likeness.Client, target: Target, metrics: list[str], roun
         recovered = attributes_recovered(candidate.prompt, target.scene)
         return Row(target.index, target.split, arm, round_number, candidate.prompt, recovered, scores)
 
-    result = client.regenerate(
-        target.png,
-        rounds=rounds,
-        candidates=candidates,
-        metrics=metrics,
-        selection_metrics=[OPTIMIZED],
-        seed=target.index,
-    )
     made: list[Row] = []
-    best: likeness.Candidate | None = None
-    for finished in result.rounds:
-        for candidate in finished.candidates:
-            if candidate.loop_score is not None and (best is None or candidate.loop_score > (best.loop_score or 0)):
-                best = candidate
-        assert best is not None
-        made.append(row("loop", finished.number, best))
-    first_prompt = result.rounds[0].base_prompt
+    ends: dict[str, likeness.RegenerationResult] = {}
+    for arm, fresh_noise in LOOPS.items():
+        ends[arm] = client.regenerate(
+            target.png,
+            rounds=rounds,
+            candidates=candidates,
+            metrics=metrics,
+            selection_metrics=OPTIMIZED,
+            seed=target.index,
+            fresh_noise=fresh_noise,
+        )
+        made += [row(arm, number, best) for number, best in best_by_round(ends[arm])]
+    first_prompt = ends["loop"].rounds[0].base_prompt
     # Other session seeds, so that no seed of the loop comes again.
     baseline = human_round(client, target, metrics, first_prompt, rounds * candidates, seed=10_000 + target.index)
     chosen = max(baseline, key=lambda candidate: candidate.loop_score or 0.0)
     made.append(row("seeds", rounds, chosen))
-    assert best is not None
-    for arm, prompt in (("fresh-first", first_prompt), ("fresh-final", best.prompt)):
+    for arm, prompt in (("fresh-first", first_prompt), ("fresh-final", ends["loop"].best.prompt)):
         fresh = human_round(client, target, metrics, prompt, FRESH_SEEDS, seed=20_000 + target.index)
         each = [row(arm, 0, candidate) for candidate in fresh]
         means = {metric: statistics.fmean(r.scores[metric] for r in each) for metric in metrics}
@@ -127,11 +133,21 @@ def run_target(client: likeness.Client, target: Target, metrics: list[str], roun
     return made
 
 
+def best_by_round(result: likeness.RegenerationResult) -> list[tuple[int, likeness.Candidate]]:
+    """The best candidate up to each round, by loop score; the older of equals."""
+    found: list[tuple[int, likeness.Candidate]] = []
+    scored: list[likeness.Candidate] = []
+    for finished in result.rounds:
+        scored += [candidate for candidate in finished.candidates if candidate.loop_score is not None]
+        found.append((finished.number, max(scored, key=lambda candidate: candidate.loop_score or 0.0)))
+    return found
+
+
 def human_round(
     client: likeness.Client, target: Target, metrics: list[str], prompt: str, count: int, *, seed: int
 ) -> list[likeness.Candidate]:
     """`count` pictures of one prompt, scored; the session is deleted afterwards."""
-    session = client.create_session(target.png, metrics=metrics, selection_metrics=[OPTIMIZED], seed=seed)
+    session = client.create_session(target.png, metrics=metrics, selection_metrics=OPTIMIZED, seed=seed)
     for _ in client.submit_prompt(session.name, prompt, image_count=count):
         pass
     candidates = client.get_session(session.name).rounds[-1].candidates
@@ -153,7 +169,7 @@ def summarize(rows: list[Row], rounds: int) -> dict[str, object]:
             "n": len(chosen),
         }
 
-    points = [("loop", number) for number in range(1, rounds + 1)]
+    points = [(arm, number) for arm in LOOPS for number in range(1, rounds + 1)]
     points += [("seeds", rounds), ("fresh-first", 0), ("fresh-final", 0)]
     table = [
         {"arm": arm, "round": number, "split": split or "all", **means(pick(arm, number, split))}
@@ -162,7 +178,9 @@ def summarize(rows: list[Row], rounds: int) -> dict[str, object]:
         if pick(arm, number, split)
     ]
     tests = [
-        paired(metric, pick("loop", rounds), pick("seeds", rounds), "loop against seeds") for metric in metrics
+        paired(metric, pick(arm, rounds), pick("seeds", rounds), f"{arm} against seeds")
+        for arm in LOOPS
+        for metric in metrics
     ] + [
         paired(metric, pick("fresh-final", 0), pick("fresh-first", 0), "final against first prompt")
         for metric in metrics

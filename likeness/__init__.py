@@ -38,6 +38,7 @@ from likeness._json import to_dict
 from likeness._options import LoopOptions, RegenerationOptions, SessionOptions
 from likeness._retry import RetryPolicy
 from likeness._types import (
+    AbsentMetric,
     Aspect,
     Candidate,
     ComponentStatus,
@@ -53,6 +54,7 @@ from likeness._types import (
     Metric,
     Model,
     ModelList,
+    NoisePart,
     ObjectNode,
     PromptEdit,
     QuestionAnswer,
@@ -76,6 +78,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DEFAULT_ADDRESS",
+    "AbsentMetric",
     "AlreadyExists",
     "Aspect",
     "AsyncClient",
@@ -110,6 +113,7 @@ __all__ = [
     "Metric",
     "Model",
     "ModelList",
+    "NoisePart",
     "NotFound",
     "ObjectNode",
     "Overloaded",

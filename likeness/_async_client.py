@@ -209,6 +209,10 @@ class AsyncClient:
         """Metrics of the deployment."""
         return await self._run(_calls.metrics())
 
+    async def absent_metrics(self) -> tuple[t.AbsentMetric, ...]:
+        """Metrics that the deployment knows and cannot compute, such as one without weights."""
+        return await self._run(_calls.absent_metrics())
+
     async def strategies(self) -> tuple[t.Strategy, ...]:
         """Strategies of the deployment, the default first."""
         return await self._run(_calls.strategies())

@@ -224,6 +224,12 @@ def metrics() -> Call[tuple[t.Metric, ...]]:
     return _catalog_call("ListMetrics", catalog.ListMetricsRequest(), catalog.ListMetricsResponse, _convert.metrics)
 
 
+def absent_metrics() -> Call[tuple[t.AbsentMetric, ...]]:
+    return _catalog_call(
+        "ListMetrics", catalog.ListMetricsRequest(), catalog.ListMetricsResponse, _convert.absent_metrics
+    )
+
+
 def strategies() -> Call[tuple[t.Strategy, ...]]:
     return _catalog_call(
         "ListStrategies", catalog.ListStrategiesRequest(), catalog.ListStrategiesResponse, _convert.strategies

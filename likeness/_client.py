@@ -208,6 +208,10 @@ class Client:
         """Metrics of the deployment."""
         return self._run(_calls.metrics())
 
+    def absent_metrics(self) -> tuple[t.AbsentMetric, ...]:
+        """Metrics that the deployment knows and cannot compute, such as one without weights."""
+        return self._run(_calls.absent_metrics())
+
     def strategies(self) -> tuple[t.Strategy, ...]:
         """Strategies of the deployment, the default first."""
         return self._run(_calls.strategies())

@@ -120,6 +120,7 @@ def _record(item: model_pb2.GenerationRecord) -> t.GenerationRecord:
         height_pixels=item.height_pixels,
         model=item.model,
         model_revision=item.model_revision,
+        noise_mix=tuple(t.NoisePart(part.seed, part.weight) for part in item.noise_mix),
     )
 
 
@@ -248,6 +249,7 @@ def _model(item: model_pb2.Model) -> t.Model:
             max_side_pixels=limits.max_side_pixels,
             schedulers=tuple(limits.schedulers),
             token_limit=limits.token_limit,
+            mixes_noise=limits.mixes_noise,
         ),
     )
 
@@ -258,6 +260,10 @@ def model_list(answer: catalog_service_pb2.ListModelsResponse) -> t.ModelList:
 
 def metrics(answer: catalog_service_pb2.ListMetricsResponse) -> tuple[t.Metric, ...]:
     return tuple(_metric(item, answer) for item in answer.metrics)
+
+
+def absent_metrics(answer: catalog_service_pb2.ListMetricsResponse) -> tuple[t.AbsentMetric, ...]:
+    return tuple(t.AbsentMetric(item.id, item.reason) for item in answer.absent)
 
 
 def _metric(item: score_pb2.Metric, answer: catalog_service_pb2.ListMetricsResponse) -> t.Metric:

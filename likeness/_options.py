@@ -42,6 +42,8 @@ class LoopOptions(TypedDict, total=False):
         plateau_gain: Smallest gain of the loop score that counts; 0.001 if left out.
         image_budget: Most pictures to make; rounds x candidates if left out.
         first_prompt: Prompt to begin with instead of the strategy's own.
+        fresh_noise: True starts every picture from a fresh seed's noise; otherwise the noises of good pictures are
+            recombined from the second round on.
     """
 
     strategy: str
@@ -52,6 +54,7 @@ class LoopOptions(TypedDict, total=False):
     plateau_gain: float | None
     image_budget: int | None
     first_prompt: str
+    fresh_noise: bool
 
 
 class RegenerationOptions(SessionOptions, LoopOptions, total=False):

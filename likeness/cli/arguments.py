@@ -50,6 +50,9 @@ def add_loop(parser: argparse.ArgumentParser) -> None:
     add_metrics(parser)
     parser.add_argument("--seed", type=int, default=0, help="seed that all others derive from (default: 0)")
     parser.add_argument("--first-prompt", default="", metavar="TEXT", help="prompt to begin with")
+    parser.add_argument(
+        "--fresh-noise", action="store_true", help="start every picture from a fresh seed; no search over noises"
+    )
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -55,9 +55,12 @@ def _default(value: float | None) -> str:
 def _record(record: GenerationRecord) -> list[tuple[str, object]]:
     rows: list[tuple[str, object]] = [("prompt", record.prompt)]
     rows += [("negative prompt", record.negative_prompt)] if record.negative_prompt else []
+    rows.append(("seed", el("code", record.seed)))
+    if record.noise_mix:
+        parts = sorted(record.noise_mix, key=lambda part: -abs(part.weight))
+        rows.append(("noise mix", el("code", ", ".join(f"{part.weight:+.3f} × {part.seed}" for part in parts))))
     return [
         *rows,
-        ("seed", el("code", record.seed)),
         ("steps", record.steps),
         ("guidance scale", f"{record.guidance_scale:g}"),
         ("scheduler", record.scheduler),
@@ -121,5 +124,10 @@ def _seeds(data: ReportData) -> Html | None:
     records = [(c.id, c.record) for item in data.rounds for c in item.candidates if c.record]
     if not records:
         return None
-    rows = [el("tr", el("th", name), el("td", el("code", record.seed))) for name, record in records]
+    rows = [el("tr", el("th", name), el("td", el("code", record.seed), _mixed(record))) for name, record in records]
     return el("table", el("tbody", rows), class_="seeds")
+
+
+def _mixed(record: GenerationRecord) -> str:
+    others = sum(part.seed != record.seed for part in record.noise_mix)
+    return f" mixed with {others} others" if others else ""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from services.common.errors import InvalidInputError, Reason, UnavailableError
 from services.common.settings import Settings
@@ -42,15 +42,52 @@ class GeneratorModel(_Frozen):
 
 
 class Embedder(_Frozen):
-    """A model that turns pictures (and texts) into vectors."""
+    """A model that turns pictures (and texts) into vectors; the metric of its id compares two pictures by them."""
 
     id: str
-    kind: Literal["open_clip", "dinov2"]
+    kind: Literal["open_clip", "dinov2", "dreamsim"]
     source: str
     embedded: bool = False
     pretrained: str | None = None
+    """open_clip: tag or file of the weights of a model by name; dreamsim: which of the published trainings."""
+    features_id: str | None = None
+    """Id of a second metric from the same passes. open_clip: mean of the last feature map; dinov2: the CLS token."""
     revision: str | None = None
     license: str = "unknown"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+    @model_validator(mode="after")
+    def _features_of_a_kind_that_has_them(self) -> Self:
+        if self.features_id and self.kind == "dreamsim":
+            raise ValueError("features_id: embedders of kind dreamsim have no second metric")
+        return self
+
+
+class PublishedMetric(_Frozen):
+    """A text-image or preference model, or a rating of the picture alone, from its published checkpoint."""
+
+    id: str
+    kind: Literal["blip_itm", "image_reward", "hps-v2", "hps-v2.1", "pickscore", "aesthetic", "clip_score"]
+    source: str = ""
+    """Hub id, or the path of a file or folder; of no use to clip_score."""
+    processor: str | None = None
+    """Hub id or folder of tokenizer and preprocessing; None means the folder itself, or the one the authors name."""
+    embedder: str | None = None
+    """aesthetic and clip_score: id of the profile's embedder that they stand on."""
+    revision: str | None = None
+    license: str = "unknown"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+    @model_validator(mode="after")
+    def _embedder_of_a_kind_that_stands_on_one(self) -> Self:
+        if (self.embedder is not None) != (self.kind in ("aesthetic", "clip_score")):
+            raise ValueError("embedder: aesthetic and clip_score need one, other kinds have none")
+        return self
+
+
+class Perceptual(_Frozen):
+    """Backbones of LPIPS and DISTS; each metric is there when its weights are found."""
+
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
 
@@ -84,6 +121,8 @@ class Profile(_Frozen):
     description: str
     generators: tuple[GeneratorModel, ...] = Field(min_length=1)
     embedders: tuple[Embedder, ...] = ()
+    perceptual: Perceptual = Perceptual()
+    published: tuple[PublishedMetric, ...] = ()
     captioner: Captioner | None = None
     strategies: tuple[str, ...] = ("repainter",)
     defaults: Defaults

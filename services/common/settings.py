@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     lpips_weights_dir: Path | None = None
-    """Folder with squeezenet1_1_features.safetensors or a torch hub checkpoint; None looks in the usual places."""
+    """Folder with the ImageNet backbones of LPIPS and DISTS (docs/metrics.md); None looks in the usual places."""
     llm_base_url: str | None = None
     """OpenAI-compatible endpoint for the llm strategy; None leaves the strategy out."""
     llm_model: str = ""

@@ -133,6 +133,14 @@ class PromptAttempt:
 
 
 @dataclass(frozen=True)
+class NoisePart:
+    """One noise of a mix, by its seed."""
+
+    seed: int
+    weight: float
+
+
+@dataclass(frozen=True)
 class GenerationRecord:
     """Everything needed to make the same picture again."""
 
@@ -146,6 +154,7 @@ class GenerationRecord:
     height_pixels: int
     model: str
     model_revision: str
+    noise_mix: tuple[NoisePart, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -164,7 +173,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A prompt, its picture and the picture's scores. `id` is "r<round>c<index>", both from 1."""
+    """A prompt, its picture and the picture's scores. `id` is "r<round>c<index>", both from 1.
+
+    `noise_mix` are the noises to start from; empty means the noise of `seed` alone.
+    """
 
     id: str
     round_number: int
@@ -172,6 +184,7 @@ class Candidate:
     origin: str
     seed: int
     edits: tuple[PromptEdit, ...] = ()
+    noise_mix: tuple[NoisePart, ...] = ()
     image: ImageInfo | None = None
     record: GenerationRecord | None = None
     scores: tuple[Score, ...] = ()
@@ -220,6 +233,7 @@ class LoopSettings:
     plateau_rounds: int | None = None
     plateau_gain: float = 0.001
     first_prompt: str = ""
+    fresh_noise: bool = False
 
 
 @dataclass(frozen=True)

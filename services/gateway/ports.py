@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from services.common.errors import NotFoundError, Reason
 from services.gateway.domain import (
     Aspect,
     Feedback,
     GenerationRecord,
     ItemError,
+    NoisePart,
     PromptAttempt,
     PromptEdit,
     ProposedPrompt,
@@ -32,6 +34,7 @@ class GenerationItem:
     width_pixels: int | None = None
     height_pixels: int | None = None
     scheduler: str = ""
+    noise_mix: tuple[NoisePart, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class GenerationLimits:
     max_side_pixels: int
     schedulers: tuple[str, ...]
     token_limit: int
+    mixes_noise: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """A metric of the scorer. `input` is "image-image" or "text-image"."""
+    """A metric of the scorer. `input` is "image-image", "text-image" or "image"."""
 
     id: str
     revision: str
@@ -108,6 +112,21 @@ class MetricInfo:
     token_limit: int | None
     embedded: bool
     license: str
+
+
+@dataclass(frozen=True)
+class MetricCatalog:
+    """Metrics that the scorer offers, by id, and why each other one that it knows is absent."""
+
+    offered: dict[str, MetricInfo]
+    absent: dict[str, str]
+
+    def find(self, id_: str, *, field: str) -> MetricInfo:
+        """A metric; NotFoundError(METRIC_NOT_FOUND) names the offered ids, and what an absent one lacks."""
+        if id_ not in self.offered:
+            hint = self.absent.get(id_, "")
+            raise NotFoundError(Reason.METRIC_NOT_FOUND, "metric", id_, field=field, known=self.offered, hint=hint)
+        return self.offered[id_]
 
 
 @dataclass(frozen=True)
@@ -180,7 +199,7 @@ class ScorerPort(Protocol):
         """Scores in the order of the candidates."""
         ...
 
-    async def list_metrics(self) -> list[MetricInfo]:
+    async def list_metrics(self) -> MetricCatalog:
         """Metrics of the deployment."""
         ...
 
@@ -283,9 +302,9 @@ class Scoring(Protocol):
         metrics: Sequence[str],
         request_id: str,
     ) -> list[CandidateScores]:
-        """Embeds what the cache lacks, then compares. NotFoundError(METRIC_NOT_FOUND) names the known ids."""
+        """Embeds what the cache lacks, then compares. NotFoundError as MetricCatalog.find raises it."""
         ...
 
-    async def metrics(self) -> dict[str, MetricInfo]:
-        """Metrics of the deployment by id."""
+    async def metrics(self) -> MetricCatalog:
+        """Metrics of the deployment."""
         ...

@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from services.common.errors import InvalidInputError, LikenessError, NotFoundError, Reason
+from services.common.errors import InvalidInputError, LikenessError
 from services.common.settings import MAX_MESSAGE_BYTES, MEBIBYTE
 from services.gateway.cache import EmbeddingCache, EmbeddingKey
 from services.gateway.ports import (
     CandidateScores,
     EmbeddingVector,
+    MetricCatalog,
     MetricInfo,
     ScorableImage,
     ScorerPort,
@@ -29,7 +30,7 @@ MAX_CALL_BYTES = MAX_MESSAGE_BYTES - MEBIBYTE
 
 @dataclass(frozen=True)
 class _Catalog:
-    metrics: dict[str, MetricInfo]
+    metrics: MetricCatalog
     revisions: dict[str, str]
     """Of embedding models, by id."""
     read_at: float
@@ -44,8 +45,8 @@ class CachedScoring:
         self._catalog: _Catalog | None = None
         self._reading = asyncio.Lock()
 
-    async def metrics(self) -> dict[str, MetricInfo]:
-        """Metrics of the deployment by id."""
+    async def metrics(self) -> MetricCatalog:
+        """Metrics of the deployment."""
         return (await self._current()).metrics
 
     async def score(
@@ -60,17 +61,14 @@ class CachedScoring:
         """Scores in the order of the candidates.
 
         Raises:
-            NotFoundError: METRIC_NOT_FOUND, naming the known ids.
+            NotFoundError: METRIC_NOT_FOUND, as MetricCatalog.find raises it.
             InvalidInputError: a target and a candidate are too large to be sent together.
         """
         catalog = await self._current()
-        if any(name not in catalog.metrics for name in metrics):
+        if any(name not in catalog.metrics.offered for name in metrics):
             catalog = await self._current(than=catalog)
         for index, name in enumerate(metrics):
-            if name not in catalog.metrics:
-                raise NotFoundError(
-                    Reason.METRIC_NOT_FOUND, "metric", name, field=f"metrics[{index}]", known=catalog.metrics
-                )
+            catalog.metrics.find(name, field=f"metrics[{index}]")
         if not candidates:
             return []
         job = _Job(self._scorer, self._cache, target, text, tuple(candidates), tuple(metrics), request_id)
@@ -94,11 +92,7 @@ class CachedScoring:
             if (known := self._catalog) is not None and known is not than and _is_fresh(known):
                 return known
             metrics, models = await asyncio.gather(self._scorer.list_metrics(), self._scorer.list_models())
-            self._catalog = _Catalog(
-                {metric.id: metric for metric in metrics},
-                {model.id: model.revision for model in models},
-                time.monotonic(),
-            )
+            self._catalog = _Catalog(metrics, {model.id: model.revision for model in models}, time.monotonic())
             return self._catalog
 
 
@@ -113,7 +107,7 @@ class _Job:
     request_id: str
 
     async def run(self, catalog: _Catalog, *, always_send_pictures: bool) -> list[CandidateScores]:
-        infos = [catalog.metrics[name] for name in self.metrics]
+        infos = [catalog.metrics.offered[name] for name in self.metrics]
         compares_pictures = any(info.input == "image-image" for info in infos)
         send_pictures = always_send_pictures or any(not info.embedding_model for info in infos)
         vectors = await self._embeddings(catalog, infos)
@@ -182,7 +176,7 @@ def _size(subject: ScoreSubject | None) -> int:
 
 
 def _is_other(metric: str, revision: str, catalog: _Catalog) -> bool:
-    known = catalog.metrics.get(metric)
+    known = catalog.metrics.offered.get(metric)
     return known is None or known.revision != revision
 
 

@@ -9,7 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from likeness.generator.v1 import generator_service_pb2 as pb
 from likeness.types.v1 import image_pb2, model_pb2, score_pb2
-from services.generator.domain import ItemRequest, ModelCard
+from services.generator.domain import ItemRequest, ModelCard, NoisePart
 from services.generator.engine.base import Failed, Queued, Started, StepDone
 from services.generator.service import GenerationEvent, ImageDone
 
@@ -27,6 +27,7 @@ def item_requests(request: pb.GenerateRequest) -> list[ItemRequest]:
             width_pixels=item.width_pixels if item.HasField("width_pixels") else None,
             height_pixels=item.height_pixels if item.HasField("height_pixels") else None,
             scheduler=item.scheduler,
+            noise_mix=tuple(NoisePart(part.seed, part.weight) for part in item.noise_mix),
         )
         for item in request.items
     ]

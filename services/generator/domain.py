@@ -6,6 +6,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class NoisePart:
+    """One noise of a mix, by its seed."""
+
+    seed: int
+    weight: float
+
+
+@dataclass(frozen=True)
 class ItemRequest:
     """One picture to make, as asked for; None means the model's default."""
 
@@ -18,6 +26,7 @@ class ItemRequest:
     width_pixels: int | None = None
     height_pixels: int | None = None
     scheduler: str = ""
+    noise_mix: tuple[NoisePart, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,8 @@ class GenerationRecord:
     height_pixels: int
     model: str
     model_revision: str
+    noise_mix: tuple[NoisePart, ...] = ()
+    """What the initial noise is a mix of; empty: the noise of `seed` alone."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,7 @@ class GenerationLimits:
     max_side_pixels: int
     schedulers: tuple[str, ...]
     token_limit: int
+    mixes_noise: bool
 
 
 @dataclass(frozen=True)

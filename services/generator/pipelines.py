@@ -17,7 +17,7 @@ from services.common.errors import LikenessError, Reason, UnavailableError
 from services.common.profile import GeneratorModel, resolve_source, weights_digest
 from services.common.settings import Settings
 from services.common.telemetry import get_logger
-from services.generator import schedulers
+from services.generator import noise, schedulers
 from services.generator.domain import GenerationLimits, ModelCard
 
 log = get_logger(__name__)
@@ -104,6 +104,7 @@ def load_model(model: GeneratorModel, settings: Settings) -> LoadedModel:
         max_side_pixels=model.max_side_pixels,
         schedulers=schedulers.names_for(pipeline.scheduler),
         token_limit=prompts.token_limit,
+        mixes_noise=noise.takes_mix(pipeline),
     )
     card = ModelCard(
         id=model.id,

@@ -33,6 +33,8 @@ def parameters_text(record: GenerationRecord) -> str:
         "Model hash": record.model_revision,
         "Model": record.model,
     }
+    if record.noise_mix:
+        settings["Noise mix"] = " ".join(f"{part.weight:+.6g}*{part.seed}" for part in record.noise_mix)
     lines = [record.prompt]
     if record.negative_prompt:
         lines.append(f"Negative prompt: {record.negative_prompt}")

@@ -6,13 +6,15 @@ import math
 from collections.abc import Callable, Sequence
 
 from services.common.errors import InvalidInputError
-from services.generator.domain import EngineItem, GenerationLimits, GenerationRecord, ItemRequest, ModelCard
+from services.generator.domain import EngineItem, GenerationLimits, GenerationRecord, ItemRequest, ModelCard, NoisePart
 
 MAX_ITEMS = 64
 MAX_PROMPT_CHARACTERS = 2000
 MAX_REQUEST_ID_CHARACTERS = 64
 MAX_GUIDANCE_SCALE = 50.0
 MAX_SEED = 2**64 - 1
+MAX_NOISE_PARTS = 64
+MIN_NOISE_WEIGHT, MAX_NOISE_WEIGHT = 1e-6, 1e6
 
 
 def check_request(request_id: str, items: Sequence[ItemRequest]) -> None:
@@ -72,6 +74,7 @@ def _resolve_item(item: ItemRequest, card: ModelCard, is_truncated: Callable[[st
         height_pixels=_side(item.height_pixels, limits.height_pixels, limits, f"{at}.height_pixels"),
         model=card.id,
         model_revision=card.revision,
+        noise_mix=_noise_mix(item, limits, f"{at}.noise_mix"),
     )
     return EngineItem(item.item_id, record, prompt_truncated=is_truncated(item.prompt))
 
@@ -96,6 +99,24 @@ def _guidance_scale(item: ItemRequest, limits: GenerationLimits, at: str) -> flo
         problem = f"has no effect at guidance scale {scale:g}"
         raise InvalidInputError(f"{at}.negative_prompt", problem, allowed="empty, or a guidance scale above 1")
     return scale
+
+
+def _noise_mix(item: ItemRequest, limits: GenerationLimits, field: str) -> tuple[NoisePart, ...]:
+    parts = item.noise_mix
+    if parts and not limits.mixes_noise:
+        raise InvalidInputError(field, "is not taken by this model", allowed="empty")
+    if len(parts) > MAX_NOISE_PARTS:
+        raise InvalidInputError(field, f"has {len(parts)} entries", allowed=f"at most {MAX_NOISE_PARTS}")
+    seen: set[int] = set()
+    for index, part in enumerate(parts):
+        if not 0 <= part.seed <= MAX_SEED or part.seed in seen:
+            allowed = f"0 to {MAX_SEED}, each seed once"
+            raise InvalidInputError(f"{field}[{index}].seed", f"is {part.seed}", allowed=allowed)
+        if not math.isfinite(part.weight) or not MIN_NOISE_WEIGHT <= abs(part.weight) <= MAX_NOISE_WEIGHT:
+            allowed = f"{MIN_NOISE_WEIGHT:g} to {MAX_NOISE_WEIGHT:g}, positive or negative"
+            raise InvalidInputError(f"{field}[{index}].weight", f"is {part.weight:g}", allowed=allowed)
+        seen.add(part.seed)
+    return parts
 
 
 def _side(asked: int | None, native: int, limits: GenerationLimits, field: str) -> int:

@@ -12,6 +12,7 @@ import io
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 from PIL import Image, ImageChops, ImageStat
 
@@ -97,16 +98,17 @@ class Generator:
         self.finished += 1
 
     async def list_models(self) -> list[ports.ModelInfo]:
-        """Two models."""
-        limits = ports.GenerationLimits(STEPS, 50, 3.0, *SIZE, 16, 128, ("ddim",), 77)
+        """Two models; only the first mixes noises."""
+        limits = ports.GenerationLimits(STEPS, 50, 3.0, *SIZE, 16, 128, ("ddim",), 77, mixes_noise=True)
+        large = replace(limits, mixes_noise=False)
         return [
             ports.ModelInfo("paint", "p1", "generator", "paint", True, "Apache-2.0", limits),
-            ports.ModelInfo("paint-large", "p2", "generator", "paint-large", False, "MIT", limits),
+            ports.ModelInfo("paint-large", "p2", "generator", "paint-large", False, "MIT", large),
         ]
 
 
 class Scorer:
-    """Compares pixels: "pixels", "red", "green", "blue", and "named" for a text."""
+    """Compares pixels: "pixels", "red", "green", "blue", and "named" for a text; "lpips-squeeze" is absent."""
 
     def __init__(self) -> None:
         self.calls: list[int] = []
@@ -145,13 +147,14 @@ class Scorer:
         raw = float("inf") if metric == "blue" and value == 1.0 else value
         return domain.Score(metric, "s1", raw, value, True, minimum=0.0, maximum=1.0)
 
-    async def metrics(self) -> dict[str, ports.MetricInfo]:
+    async def metrics(self) -> ports.MetricCatalog:
         """Metrics by id."""
         inputs = {name: "image-image" for name in ("pixels", "red", "green", "blue")} | {"named": "text-image"}
-        return {
+        offered = {
             name: ports.MetricInfo(name, "s1", name, kind, True, 0.0, 1.0, "rgb8", "", None, True, "Apache-2.0")
             for name, kind in inputs.items()
         }
+        return ports.MetricCatalog(offered, {"lpips-squeeze": "its weights are not here"})
 
 
 class Refiner:
@@ -269,8 +272,9 @@ class Objects:
 
 def record(item: ports.GenerationItem) -> domain.GenerationRecord:
     """What the generator says of a picture."""
-    scale = item.guidance_scale or 3.0
-    return domain.GenerationRecord(item.prompt, "", item.seed, item.steps or STEPS, scale, "ddim", *SIZE, "paint", "p1")
+    scale, steps = item.guidance_scale or 3.0, item.steps or STEPS
+    mix = item.noise_mix
+    return domain.GenerationRecord(item.prompt, "", item.seed, steps, scale, "ddim", *SIZE, "paint", "p1", mix)
 
 
 def _open(data: bytes) -> Image.Image:

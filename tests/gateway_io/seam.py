@@ -1,7 +1,7 @@
 """Backends at the seam: the real contracts on real grpc.aio servers, with answers that a test can foresee.
 
 The scorer embeds a picture as its mean color. `mean` compares two of those, `pixels` needs both pictures, `mean-text`
-reads a text and an embedding.
+reads a text and an embedding, `heavy` is absent.
 """
 
 from __future__ import annotations
@@ -114,6 +114,7 @@ class SeamScorer(scorer_grpc.ScorerServiceServicer):
             models=[
                 model_pb2.Model(id="mean", revision=self.revision, role=model_pb2.MODEL_ROLE_EMBEDDER, license="MIT")
             ],
+            absent=[score_pb2.AbsentMetric(id="heavy", reason="its weights are not here")],
         )
 
     async def _begin(self, name: str, context: Any) -> None:

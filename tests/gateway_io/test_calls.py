@@ -100,7 +100,7 @@ async def test_unavailable_said_by_the_backend_is_final_unless_it_names_a_delay(
         await scorer.list_metrics()
     assert backends.scorer.calls == ["ListMetrics"]
     backends.scorer.failures.add_error(UnavailableError(Reason.MODEL_UNAVAILABLE, "loading", retry_after_seconds=0.01))
-    assert await scorer.list_metrics()
+    assert (await scorer.list_metrics()).offered
 
 
 async def test_a_full_queue_is_the_callers_to_wait_for(backends: Backends, scorer: ScorerClient) -> None:
@@ -140,7 +140,7 @@ async def test_a_backend_that_went_away_is_found_again(backends: Backends, score
     waiting = asyncio.create_task(scorer.list_metrics())
     await asyncio.sleep(0.05)
     await backends.start()
-    assert len(await waiting) == 3
+    assert len((await waiting).offered) == 3
 
 
 async def test_cancelling_the_caller_cancels_the_call(backends: Backends, scorer: ScorerClient) -> None:

@@ -74,6 +74,7 @@ async def test_metrics_with_the_defaults_that_are_offered(stub: CatalogServiceSt
     assert [metric.id for metric in response.metrics] == ["mean", "pixels", "mean-text"]
     assert list(response.default_metrics) == ["pixels", "mean"]
     assert list(response.default_selection_metrics) == ["mean"]
+    assert [(metric.id, metric.reason) for metric in response.absent] == [("heavy", "its weights are not here")]
 
 
 async def test_strategies_the_default_first(stub: CatalogServiceStub) -> None:

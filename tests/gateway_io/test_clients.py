@@ -104,8 +104,9 @@ async def test_the_scorer_embeds_and_scores(backends: Backends) -> None:
         request_id="r",
     )
     assert [one.scores[0].raw for one in scores] == [1.0, pytest.approx(1 / 3)]
-    metrics = {metric.id: metric for metric in await client.list_metrics()}
-    assert metrics["mean"].embedding_model == "mean" and metrics["mean-text"].token_limit == 20
+    metrics = await client.list_metrics()
+    assert metrics.offered["mean"].embedding_model == "mean" and metrics.offered["mean-text"].token_limit == 20
+    assert metrics.absent == {"heavy": "its weights are not here"}
     assert [model.role for model in await client.list_models()] == ["embedder"]
     await client.close()
 

@@ -87,10 +87,17 @@ async def test_an_unknown_metric_is_named_with_the_known_ones(backends: Backends
     assert "Score" not in backends.scorer.calls
 
 
+async def test_an_absent_metric_is_refused_with_what_it_lacks(backends: Backends, scoring: CachedScoring) -> None:
+    with pytest.raises(NotFoundError, match="'heavy' does not exist: its weights are not here; known: mean") as caught:
+        await score(scoring, [BLUE], ["heavy"])
+    assert (caught.value.reason, caught.value.field) == (Reason.METRIC_NOT_FOUND, "metrics[0]")
+    assert "Score" not in backends.scorer.calls
+
+
 async def test_the_catalog_is_read_once(backends: Backends, scoring: CachedScoring) -> None:
     for _ in range(3):
         await score(scoring, [BLUE], ["mean"])
-        assert set(await scoring.metrics()) == {"mean", "pixels", "mean-text"}
+        assert set((await scoring.metrics()).offered) == {"mean", "pixels", "mean-text"}
     assert backends.scorer.calls.count("ListMetrics") == 2, "metrics and models"
 
 

@@ -9,8 +9,10 @@ import pytest
 
 from likeness.generator.v1 import generator_service_pb2 as pb
 from likeness.generator.v1 import generator_service_pb2_grpc as rpc
+from likeness.types.v1.model_pb2 import NoisePart as Part
 from tests.generator.grpc_server import events, item, pngs, request
 
+WEIGHTS = "1e-06 to 1e+06, positive or negative"
 SIZES = "multiples of 16 from 16 to 128"
 PROMPTS = "1 to 2000 characters, not only white space"
 
@@ -37,6 +39,11 @@ PROMPTS = "1 to 2000 characters, not only white space"
         (item(negative_prompt="x", guidance_scale=1), "negative_prompt", "empty, or a guidance scale above 1"),
         (item(item_id=""), "item_id", "any text, unique in the request"),
         (item("first"), "item_id", "any text, unique in the request"),
+        (item(noise_mix=[Part(seed=n, weight=1) for n in range(65)]), "noise_mix", "at most 64"),
+        (item(noise_mix=2 * [Part(seed=1, weight=1)]), "noise_mix[1].seed", f"0 to {2**64 - 1}, each seed once"),
+        (item(noise_mix=[Part(seed=1)]), "noise_mix[0].weight", WEIGHTS),
+        (item(noise_mix=[Part(seed=1, weight=float("nan"))]), "noise_mix[0].weight", WEIGHTS),
+        (item(noise_mix=[Part(seed=1, weight=-1e7)]), "noise_mix[0].weight", WEIGHTS),
     ],
 )
 async def test_a_wrong_field_is_named_with_the_allowed_values(

@@ -58,6 +58,7 @@ async def test_the_other_calls(async_client: AsyncClient, gateway: TestGateway, 
     assert (await async_client.get_image(info)).size == (64, 64)
     assert (await async_client.score(target, [target]))[0].scores
     assert (await async_client.models()).models and await async_client.metrics()
+    assert await async_client.absent_metrics()
     assert await async_client.strategies() and (await async_client.status()).components
     gateway.hold_loops()
     await async_client.start_loop(session)

@@ -96,6 +96,12 @@ def test_tables_are_aligned_and_say_directions(target_file: Path, capsys: Captur
     assert "↓ less is more alike" in note
 
 
+def test_metrics_end_with_those_that_are_absent(capsys: Capture) -> None:
+    main(["metrics"])
+    *_, last, absent = capsys.readouterr().out.splitlines()
+    assert last.startswith("psnr") and absent == "lpips-squeeze is absent: no weights were found"
+
+
 def test_a_bad_candidate_fails_alone_and_the_exit_code_says_so(
     target_file: Path, tmp_path: Path, capsys: Capture
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from likeness import (
+    AbsentMetric,
     Aspect,
     CandidateProgress,
     CandidateScored,
@@ -159,6 +160,7 @@ def test_the_catalogue(client: Client) -> None:
     clip, phash, psnr = client.metrics()
     assert clip.selects_by_default and phash.computed_by_default and not psnr.computed_by_default
     assert phash.higher_is_better is False and clip.input == "image_image"
+    assert client.absent_metrics() == (AbsentMetric("lpips-squeeze", "no weights were found"),)
     assert client.strategies()[0].id == "repainter"
     status = client.status()
     assert status.health is Health.SERVING and len(status.components) == 6

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from rich.text import Text
+
 from likeness import Metric, Model
 from likeness._numbers import arrow, raw_text
 from likeness.cli.arguments import command
@@ -39,6 +41,7 @@ def _models(args: argparse.Namespace, output: Output) -> int:
 def _metrics(args: argparse.Namespace, output: Output) -> int:
     with connect(args) as client:
         answer = client.metrics()
+        absent = () if output.json else client.absent_metrics()
     if output.json:
         output.value(answer)
         return 0
@@ -48,6 +51,8 @@ def _metrics(args: argparse.Namespace, output: Output) -> int:
         better = f"{arrow(metric.higher_is_better)} {_range(metric)}"
         rows.append((metric.id, better, metric.input.replace("_", "-"), use, metric.description))
     output.table(("metric", "better", "compares", "by default", "what it is"), rows)
+    for item in absent:
+        output.say(Text(f"{item.id} is absent: {item.reason}", style="dim"))
     return 0
 
 

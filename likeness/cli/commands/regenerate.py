@@ -65,6 +65,7 @@ def regenerate(
                 metrics=args.metrics,
                 seed=args.seed,
                 first_prompt=args.first_prompt,
+                fresh_noise=args.fresh_noise,
                 display_name=name[:200],
                 on_event=show,
             )

@@ -107,9 +107,9 @@ class ScorerClient:
             raise InternalError("the scorer did not answer for every candidate")
         return [converters.candidate_scores(message) for message in response.candidates]
 
-    async def list_metrics(self) -> list[ports.MetricInfo]:
+    async def list_metrics(self) -> ports.MetricCatalog:
         """Metrics of the deployment."""
-        return [types.metric_from_proto(metric) for metric in (await self._list(retry=True)).metrics]
+        return converters.metric_catalog(await self._list(retry=True))
 
     async def list_models(self) -> list[ports.ModelInfo]:
         """Embedding models of the deployment."""

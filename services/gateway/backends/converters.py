@@ -33,6 +33,7 @@ def generate_request(
                 width_pixels=item.width_pixels,
                 height_pixels=item.height_pixels,
                 scheduler=item.scheduler,
+                noise_mix=types.noise_mix_to_proto(item.noise_mix),
             )
             for item in items
         ],
@@ -99,6 +100,14 @@ def embedding(message: score_pb2.Embedding) -> ports.EmbeddingVector:
     """An embedding."""
     return ports.EmbeddingVector(
         message.model, message.revision, message.preprocessing, message.dimensions, message.data
+    )
+
+
+def metric_catalog(response: scorer_pb.ListMetricsResponse) -> ports.MetricCatalog:
+    """Metrics of the deployment."""
+    return ports.MetricCatalog(
+        {metric.id: types.metric_from_proto(metric) for metric in response.metrics},
+        {metric.id: metric.reason for metric in response.absent},
     )
 
 

@@ -14,7 +14,7 @@ from services.common import images
 from services.common.errors import ImageError, InternalError, LikenessError, Reason, UnavailableError
 from services.common.telemetry import get_logger
 from services.gateway import domain
-from services.gateway.loops import plan, rules
+from services.gateway.loops import noise, plan, rules
 from services.gateway.loops.prompts import candidates_of, proposal_seed
 from services.gateway.loops.retry import Attempts, RetryPolicy, retried
 from services.gateway.loops.state import HUMAN, Lease, RunState
@@ -156,6 +156,7 @@ class Machine:
             count=step.count,
             session_seed=seed,
             round_number=step.number,
+            direction=await self._noise_direction(state),
         )
         started = domain.Round(
             number=step.number,
@@ -166,6 +167,17 @@ class Machine:
             create_time=datetime.now(UTC),
         )
         return await self._runs.round_started(self._lease, state, started)
+
+    async def _noise_direction(self, state: RunState) -> noise.Direction | None:
+        if state.loop.strategy == HUMAN or state.loop.fresh_noise:
+            return None
+        found = noise.direction(one for each in state.history.rounds for one in each.candidates)
+        if found is None:
+            return None
+        models = await retried(self._tools.retry, self._tools.generator.list_models)
+        wanted = state.session.settings.generator_model
+        takes = any(one.limits is not None and one.limits.mixes_noise for one in models if one.id == wanted)
+        return found if takes else None
 
     async def _generate(self, state: RunState, candidates: Sequence[domain.Candidate]) -> RunState:
         missing = {one.id: one for one in candidates}
@@ -196,7 +208,14 @@ class Machine:
     ) -> AsyncGenerator[GenerationEvent, None]:
         settings = state.session.settings
         items = [
-            GenerationItem(one.id, one.prompt, one.seed, steps=settings.steps, guidance_scale=settings.guidance_scale)
+            GenerationItem(
+                one.id,
+                one.prompt,
+                one.seed,
+                steps=settings.steps,
+                guidance_scale=settings.guidance_scale,
+                noise_mix=one.noise_mix,
+            )
             for one in missing
         ]
         events = self._tools.generator.generate(
@@ -242,7 +261,7 @@ class Machine:
         settings = state.session.settings
         target = ScorableImage(await self._target(state), state.session.target.pixel_hash)
         known = await retried(self._tools.retry, self._tools.scoring.metrics)
-        with_text = any(one in known and known[one].input == "text-image" for one in settings.metrics)
+        with_text = any(one in known.offered and known.offered[one].input == "text-image" for one in settings.metrics)
         # A text metric compares a picture with the prompt that made it; without one, all go in a single batch.
         groups: defaultdict[str, list[domain.Candidate]] = defaultdict(list)
         for one in candidates:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from itertools import cycle, islice
 
 from services.gateway.domain import Candidate, ProposedPrompt
+from services.gateway.loops.noise import Direction
 
 _SEED_BITS = 63
 
@@ -30,22 +31,31 @@ def proposal_seed(session_seed: int, round_number: int) -> int:
 
 
 def candidates_of(
-    proposed: Sequence[ProposedPrompt], *, base_prompt: str, count: int, session_seed: int, round_number: int
+    proposed: Sequence[ProposedPrompt],
+    *,
+    base_prompt: str,
+    count: int,
+    session_seed: int,
+    round_number: int,
+    direction: Direction | None = None,
 ) -> tuple[Candidate, ...]:
     """Exactly `count` candidates of a round.
 
-    Prompts beyond `count` are left out. If there are fewer, they are repeated in turn under fresh seeds, the base
-    prompt first; if there are none, the base prompt stands alone.
+    Prompts beyond `count` are left out. If there are fewer, the base prompt is repeated under fresh seeds, whose scores
+    tell the search over noises most; if it is not among them, they are repeated in turn; if there are none, the base
+    prompt stands alone. With a direction every candidate starts from it,
+    mixed with the noise of its seed.
     """
     prompts = list(proposed[:count]) or [ProposedPrompt(base_prompt, "base")]
-    in_turn = sorted(prompts, key=lambda one: one.text != base_prompt)
-    chosen = [*prompts, *islice(cycle(in_turn), count - len(prompts))]
+    repeated = [one for one in prompts if one.text == base_prompt] or prompts
+    chosen = [*prompts, *islice(cycle(repeated), count - len(prompts))]
     seen: Counter[str] = Counter()
     made = []
     for index, one in enumerate(chosen, start=1):
         seed = derive_seed(session_seed, round_number, seen[one.text])
         seen[one.text] += 1
-        made.append(Candidate(f"r{round_number}c{index}", round_number, one.text, one.origin, seed, one.edits))
+        mix = direction.with_fresh(seed) if direction else ()
+        made.append(Candidate(f"r{round_number}c{index}", round_number, one.text, one.origin, seed, one.edits, mix))
     return tuple(made)
 
 

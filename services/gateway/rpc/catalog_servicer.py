@@ -7,6 +7,7 @@ from typing import Any
 
 from likeness.gateway.v1 import catalog_service_pb2 as pb
 from likeness.gateway.v1 import catalog_service_pb2_grpc
+from likeness.types.v1 import score_pb2
 from services.common.errors import LikenessError, Reason, UnavailableError
 from services.common.profile import Profile
 from services.gateway.health import Health, HealthMonitor
@@ -61,14 +62,14 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
         return response
 
     async def ListMetrics(self, request: pb.ListMetricsRequest, context: Any) -> pb.ListMetricsResponse:
-        """Lists metrics and which of them are used when a request names none."""
+        """Lists metrics, which of them are used when a request names none, and which are absent."""
         metrics = await self._scorer.list_metrics()
-        offered = {metric.id for metric in metrics}
         defaults = self._profile.defaults
         return pb.ListMetricsResponse(
-            metrics=[types.metric_to_proto(metric) for metric in metrics],
-            default_metrics=[name for name in defaults.metrics if name in offered],
-            default_selection_metrics=[name for name in defaults.selection_metrics if name in offered],
+            metrics=[types.metric_to_proto(metric) for metric in metrics.offered.values()],
+            default_metrics=[name for name in defaults.metrics if name in metrics.offered],
+            default_selection_metrics=[name for name in defaults.selection_metrics if name in metrics.offered],
+            absent=[score_pb2.AbsentMetric(id=id_, reason=reason) for id_, reason in metrics.absent.items()],
         )
 
     async def ListStrategies(self, request: pb.ListStrategiesRequest, context: Any) -> pb.ListStrategiesResponse:

@@ -64,6 +64,7 @@ def loop_from_proto(settings: session_pb2.LoopSettings) -> LoopInput:
         plateau_gain=settings.plateau_gain if settings.HasField("plateau_gain") else None,
         image_budget=settings.image_budget if settings.HasField("image_budget") else None,
         first_prompt=settings.first_prompt,
+        fresh_noise=settings.fresh_noise,
     )
 
 

@@ -57,7 +57,7 @@ class ImageServicer(image_service_pb2_grpc.ImageServiceServicer):
 
     async def ScoreImages(self, request: pb.ScoreImagesRequest, context: Any) -> pb.ScoreImagesResponse:
         """Scores candidates; a bad one fails alone."""
-        known = await self._scoring.metrics()
+        known = (await self._scoring.metrics()).offered
         metrics = self._metrics(request, known)
         _check_inputs(request, metrics, known)
         decodes = asyncio.Semaphore(MAX_DECODES)

@@ -24,6 +24,7 @@ _ROLE_FROM_PROTO = {value: role for role, value in _ROLE_TO_PROTO.items()}
 _INPUT_TO_PROTO = {
     "image-image": score_pb2.METRIC_INPUT_IMAGE_IMAGE,
     "text-image": score_pb2.METRIC_INPUT_TEXT_IMAGE,
+    "image": score_pb2.METRIC_INPUT_IMAGE,
 }
 _INPUT_FROM_PROTO = {value: name for name, value in _INPUT_TO_PROTO.items()}
 
@@ -158,7 +159,13 @@ def record_to_proto(record: domain.GenerationRecord) -> model_pb2.GenerationReco
         height_pixels=record.height_pixels,
         model=record.model,
         model_revision=record.model_revision,
+        noise_mix=noise_mix_to_proto(record.noise_mix),
     )
+
+
+def noise_mix_to_proto(mix: tuple[domain.NoisePart, ...]) -> list[model_pb2.NoisePart]:
+    """Noises of a mix."""
+    return [model_pb2.NoisePart(seed=part.seed, weight=part.weight) for part in mix]
 
 
 def record_from_proto(record: model_pb2.GenerationRecord) -> domain.GenerationRecord:
@@ -174,6 +181,7 @@ def record_from_proto(record: model_pb2.GenerationRecord) -> domain.GenerationRe
         height_pixels=record.height_pixels,
         model=record.model,
         model_revision=record.model_revision,
+        noise_mix=tuple(domain.NoisePart(part.seed, part.weight) for part in record.noise_mix),
     )
 
 
@@ -296,6 +304,7 @@ def _limits_to_proto(limits: ports.GenerationLimits) -> model_pb2.GenerationLimi
         max_side_pixels=limits.max_side_pixels,
         schedulers=limits.schedulers,
         token_limit=limits.token_limit,
+        mixes_noise=limits.mixes_noise,
     )
 
 
@@ -310,4 +319,5 @@ def _limits_from_proto(limits: model_pb2.GenerationLimits) -> ports.GenerationLi
         max_side_pixels=limits.max_side_pixels,
         schedulers=tuple(limits.schedulers),
         token_limit=limits.token_limit,
+        mixes_noise=limits.mixes_noise,
     )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.common.errors import InvalidInputError, NotFoundError, Reason, UnavailableError
 from services.common.profile import Defaults
 from services.gateway.domain import LoopSettings, SessionSettings
 from services.gateway.loops.text import MAX_PROMPT_CHARACTERS
-from services.gateway.ports import MetricInfo, ModelInfo, StrategyInfo
+from services.gateway.ports import MetricCatalog, ModelInfo, StrategyInfo
 
 MAX_DISPLAY_NAME_CHARACTERS = 200
 MAX_METRICS = 32
@@ -52,6 +52,7 @@ class LoopInput:
     plateau_gain: float | None = None
     image_budget: int | None = None
     first_prompt: str = ""
+    fresh_noise: bool = False
 
 
 def session_id(name: str) -> str:
@@ -117,7 +118,7 @@ def candidate_order(values: Sequence[str]) -> tuple[str, ...]:
 
 
 def session_settings(
-    asked: SettingsInput, defaults: Defaults, metrics: Mapping[str, MetricInfo], models: Sequence[ModelInfo]
+    asked: SettingsInput, defaults: Defaults, metrics: MetricCatalog, models: Sequence[ModelInfo]
 ) -> SessionSettings:
     """Session settings with every default filled in.
 
@@ -186,22 +187,22 @@ def loop_settings(asked: LoopInput, defaults: Defaults, strategies: Sequence[Str
         plateau_rounds=plateau,
         plateau_gain=_number("settings.plateau_gain", gain, 0.0, 1.0),
         first_prompt=first_prompt if first_prompt.strip() else "",
+        fresh_noise=asked.fresh_noise,
     )
 
 
-def _metrics(field: str, asked: Sequence[str], known: Mapping[str, MetricInfo]) -> tuple[str, ...]:
+def _metrics(field: str, asked: Sequence[str], known: MetricCatalog) -> tuple[str, ...]:
     if len(asked) > MAX_METRICS:
         raise InvalidInputError(field, f"has {len(asked)} metrics", allowed=f"1 to {MAX_METRICS}")
     if len(set(asked)) < len(asked):
         raise InvalidInputError(field, "names a metric twice", allowed="each metric once")
     for one in asked:
-        if one not in known:
-            raise NotFoundError(Reason.METRIC_NOT_FOUND, "metric", one, field=field, known=known)
+        known.find(one, field=field)
     return tuple(asked)
 
 
-def _offered(defaults: Sequence[str], known: Mapping[str, MetricInfo]) -> tuple[str, ...]:
-    offered = tuple(one for one in defaults if one in known)
+def _offered(defaults: Sequence[str], known: MetricCatalog) -> tuple[str, ...]:
+    offered = tuple(one for one in defaults if one in known.offered)
     if not offered:
         raise UnavailableError(Reason.MODEL_UNAVAILABLE, "the scorer offers none of the profile's default metrics")
     return offered

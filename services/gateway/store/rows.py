@@ -79,6 +79,7 @@ def candidate(row: RowMapping) -> domain.Candidate:
         origin=row["origin"],
         seed=row["seed"],
         edits=decode(tuple[domain.PromptEdit, ...], row["edits"]),
+        noise_mix=decode(tuple[domain.NoisePart, ...], row["noise_mix"]),
         image=image(row) if row["image_hash"] else None,
         record=decode(domain.GenerationRecord, row["record"]) if row["record"] else None,
         scores=decode(tuple[domain.Score, ...], row["scores"]),

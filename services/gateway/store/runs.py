@@ -118,6 +118,7 @@ class RunRepository:
                         "origin": one.origin,
                         "seed": one.seed,
                         "edits": encode(one.edits),
+                        "noise_mix": encode(one.noise_mix),
                     }
                     for position, one in enumerate(stamped.candidates)
                 ],

@@ -102,6 +102,7 @@ candidates = Table(
     Column("origin", Text, nullable=False),
     Column("seed", BigInteger, nullable=False),
     Column("edits", JSONB, nullable=False),
+    Column("noise_mix", JSONB, nullable=False, server_default=text("'[]'")),
     Column("image_hash", Text, ForeignKey("images.content_hash"), index=True),
     Column("record", JSONB),
     # All scores of a candidate are written at once and read at once: one value, no table of their own.

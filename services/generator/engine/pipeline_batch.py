@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 
+from services.generator import noise
 from services.generator.domain import GenerationRecord
 from services.generator.pipelines import LoadedModel
 
@@ -80,6 +81,7 @@ def run_batch(model: LoadedModel, records: Sequence[GenerationRecord], on_step: 
         width=first.width_pixels,
         num_inference_steps=first.steps,
         guidance_scale=first.guidance_scale,
+        **_initial_noise(pipeline, records),
         # On the CPU whatever the device: the same seed gives the same noise everywhere.
         generator=[torch.Generator("cpu").manual_seed(record.seed) for record in records],
         callback_on_step_end=after_step,
@@ -87,6 +89,11 @@ def run_batch(model: LoadedModel, records: Sequence[GenerationRecord], on_step: 
     )
     withheld = getattr(output, "nsfw_content_detected", None) or [False] * len(records)
     return [None if hidden else picture for picture, hidden in zip(output.images, withheld, strict=True)]
+
+
+def _initial_noise(pipeline: Any, records: Sequence[GenerationRecord]) -> dict[str, torch.Tensor]:
+    latents = noise.initial(pipeline, records)
+    return {} if latents is None else {"latents": latents}
 
 
 def warm_up(model: LoadedModel) -> None:

@@ -53,14 +53,14 @@ async def test_aspects_and_history_follow_the_rounds(gateway: Gateway) -> None:
     assert verbs == ["understand"] + ["propose", "critique", "revise"] * 4 + ["propose"]
 
 
-async def test_too_few_prompts_are_repeated_under_fresh_seeds(gateway: Gateway) -> None:
+async def test_too_few_prompts_are_filled_up_with_the_base_under_fresh_seeds(gateway: Gateway) -> None:
     name = await gateway.create(settings=session_pb2.SessionSettings(seed=2**64 - 1))
     await gateway.stub.StartLoop(loop(name, rounds=1, candidates=4))
     (only,) = (await gateway.finished(name)).rounds
     prompts = [one.prompt for one in only.candidates]
     seeds = [one.record.seed for one in only.candidates]
-    assert prompts[0] != prompts[1] and prompts[2:] == prompts[:2]
-    assert seeds[0] == seeds[1] and seeds[2] == seeds[3] and seeds[0] != seeds[2]
+    assert prompts[0] != prompts[1] and prompts[2:] == [prompts[0], prompts[0]]
+    assert seeds[0] == seeds[1] and len(set(seeds)) == 3
 
 
 async def test_first_prompt_is_tried_and_the_target_understood_all_the_same(gateway: Gateway) -> None:
@@ -221,3 +221,30 @@ async def test_nul_from_a_language_model_is_taken_out(gateway: Gateway) -> None:
 def loop(name: str, **settings: object) -> pb.StartLoopRequest:
     """A request to start a loop."""
     return pb.StartLoopRequest(name=name, settings=session_pb2.LoopSettings(**settings))  # type: ignore[arg-type]
+
+
+async def test_noises_are_recombined_from_the_second_round_on(gateway: Gateway) -> None:
+    name = await gateway.create()
+    await gateway.stub.StartLoop(loop(name, rounds=2, candidates=4))
+    first, second = (await gateway.finished(name)).rounds
+    assert not any(one.record.noise_mix for one in first.candidates)
+    seeds = {one.record.seed for one in first.candidates}
+    for one in second.candidates:
+        parts = {part.seed: part.weight for part in one.record.noise_mix}
+        assert set(parts) == {*seeds, one.record.seed}
+        assert sum(weight**2 for weight in parts.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        pytest.param("", {"fresh_noise": True}, id="asked for fresh noise"),
+        pytest.param("paint-large", {}, id="the model takes no mix"),
+    ],
+)
+async def test_noise_stays_fresh(gateway: Gateway, model: str, settings: dict[str, bool]) -> None:
+    name = await gateway.create(settings=session_pb2.SessionSettings(generator_model=model))
+    await gateway.stub.StartLoop(loop(name, rounds=2, candidates=4, **settings))
+    done = await gateway.finished(name)
+    assert len(done.rounds) == 2
+    assert not any(one.record.noise_mix for each in done.rounds for one in each.candidates)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.gateway.domain import ProposedPrompt
+from services.gateway.loops.noise import Direction
 from services.gateway.loops.prompts import candidates_of, derive_seed, proposal_seed
 
 
@@ -26,10 +27,16 @@ def test_different_prompts_share_the_seed_of_the_round() -> None:
     assert first[1] == second[1] == third[1] == derive_seed(5, 1, 0)
 
 
-def test_too_few_prompts_are_repeated_base_first_under_the_next_seeds() -> None:
+def test_too_few_prompts_are_filled_up_with_the_base_under_the_next_seeds() -> None:
     found = made(["a", "base"], 5)
-    assert [one for one, _ in found] == ["a", "base", "base", "a", "base"]
-    assert [seed for _, seed in found] == [derive_seed(5, 1, n) for n in (0, 0, 1, 1, 2)]
+    assert [one for one, _ in found] == ["a", "base", "base", "base", "base"]
+    assert [seed for _, seed in found] == [derive_seed(5, 1, n) for n in (0, 0, 1, 2, 3)]
+
+
+def test_prompts_without_the_base_are_repeated_in_turn() -> None:
+    found = made(["a", "b"], 4)
+    assert [one for one, _ in found] == ["a", "b", "a", "b"]
+    assert [seed for _, seed in found] == [derive_seed(5, 1, n) for n in (0, 0, 1, 1)]
 
 
 def test_prompt_proposed_twice_counts_as_a_repetition() -> None:
@@ -42,6 +49,14 @@ def test_no_prompt_at_all_falls_back_to_the_base() -> None:
 
 def test_too_many_prompts_are_cut() -> None:
     assert [one for one, _ in made(["a", "b", "c"], 2)] == ["a", "b"]
+
+
+def test_a_direction_is_mixed_with_the_noise_of_each_seed() -> None:
+    towards = Direction({1: 1.0}, 0.75)
+    same = ProposedPrompt("base", "base")
+    found = candidates_of([same], base_prompt="base", count=2, session_seed=5, round_number=2, direction=towards)
+    assert [one.noise_mix for one in found] == [towards.with_fresh(one.seed) for one in found]
+    assert found[0].noise_mix != found[1].noise_mix
 
 
 def test_rounds_have_seeds_of_their_own() -> None:

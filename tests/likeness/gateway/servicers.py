@@ -319,8 +319,9 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
             for score in story.scores(0.5)
         ]  # fmt: skip
         return catalog_service_pb2.ListMetricsResponse(
-            metrics=described, default_metrics=["clip-embedded", "phash"], default_selection_metrics=["clip-embedded"]
-        )
+            metrics=described, default_metrics=["clip-embedded", "phash"], default_selection_metrics=["clip-embedded"],
+            absent=[score_pb2.AbsentMetric(id="lpips-squeeze", reason="no weights were found")],
+        )  # fmt: skip
 
     async def ListStrategies(self, request, context):
         info = catalog_service_pb2.StrategyInfo(id="repainter", revision="1", description="Describes.", embedded=True)

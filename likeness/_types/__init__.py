@@ -1,0 +1,83 @@
+"""What the client returns: frozen values in the words of the contracts. Scores carry their direction; times are UTC."""
+
+from likeness._types.images import (
+    GenerationRecord,
+    ImageInfo,
+    ImageSource,
+    NoisePart,
+)
+from likeness._types.scores import (
+    ImageScores,
+    ItemError,
+    Score,
+)
+from likeness._types.sessions import (
+    Candidate,
+    Ranking,
+    RegenerationResult,
+    Round,
+    Session,
+    SessionDetails,
+    SessionSettings,
+    SessionState,
+    StopReason,
+)
+from likeness._types.system import (
+    AbsentMetric,
+    ComponentStatus,
+    GenerationLimits,
+    Health,
+    Metric,
+    Model,
+    ModelList,
+    Status,
+    Strategy,
+)
+from likeness._types.understanding import (
+    Aspect,
+    Feature,
+    Feedback,
+    ObjectNode,
+    PromptEdit,
+    QuestionAnswer,
+    Relation,
+    RevisedPrompt,
+    UnderstandingTree,
+)
+
+__all__ = [
+    "AbsentMetric",
+    "Aspect",
+    "Candidate",
+    "ComponentStatus",
+    "Feature",
+    "Feedback",
+    "GenerationLimits",
+    "GenerationRecord",
+    "Health",
+    "ImageInfo",
+    "ImageScores",
+    "ImageSource",
+    "ItemError",
+    "Metric",
+    "Model",
+    "ModelList",
+    "NoisePart",
+    "ObjectNode",
+    "PromptEdit",
+    "QuestionAnswer",
+    "Ranking",
+    "RegenerationResult",
+    "Relation",
+    "RevisedPrompt",
+    "Round",
+    "Score",
+    "Session",
+    "SessionDetails",
+    "SessionSettings",
+    "SessionState",
+    "Status",
+    "StopReason",
+    "Strategy",
+    "UnderstandingTree",
+]

@@ -1,0 +1,53 @@
+"""Pictures and how they were made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """A stored picture: its address (`content_hash`, SHA-256 of the bytes) and size. Holds no pixels."""
+
+    content_hash: str
+    pixel_hash: str
+    media_type: str
+    width_pixels: int
+    height_pixels: int
+    size_bytes: int
+
+
+ImageSource = str | Path | bytes | Image.Image | ImageInfo
+"""A picture to send: path of a file, encoded bytes, Pillow image, or a picture that the server already holds."""
+
+
+@dataclass(frozen=True)
+class NoisePart:
+    """One noise of a mix, by its seed."""
+
+    seed: int
+    weight: float
+
+
+@dataclass(frozen=True)
+class GenerationRecord:
+    """Everything needed to make the same picture again.
+
+    The initial noise is the weighted sum of the mix's noises over the root of the sum of squared weights; without a mix
+    it is that of `seed` alone.
+    """
+
+    prompt: str
+    negative_prompt: str
+    seed: int
+    steps: int
+    guidance_scale: float
+    scheduler: str
+    width_pixels: int
+    height_pixels: int
+    model: str
+    model_revision: str
+    noise_mix: tuple[NoisePart, ...] = ()

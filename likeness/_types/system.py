@@ -1,0 +1,115 @@
+"""What a deployment offers and how it is: models, metrics, strategies, health."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True)
+class GenerationLimits:
+    """Allowed and default values of a generator model. The first scheduler is the default."""
+
+    default_steps: int
+    max_steps: int
+    default_guidance_scale: float
+    width_pixels: int
+    height_pixels: int
+    size_multiple_pixels: int
+    max_side_pixels: int
+    schedulers: tuple[str, ...]
+    token_limit: int
+    mixes_noise: bool
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that a service runs; role is "generator", "embedder" or "language"."""
+
+    id: str
+    revision: str
+    role: str
+    source: str
+    embedded: bool
+    license: str
+    generation_limits: GenerationLimits | None = None
+
+
+@dataclass(frozen=True)
+class ModelList:
+    """Models of every service that answers, the default generator first; `unreachable` services did not."""
+
+    models: tuple[Model, ...]
+    unreachable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of the deployment.
+
+    Attributes:
+        input: "image_image" or "text_image".
+        computed_by_default: Whether it is computed when a request names no metrics.
+        selects_by_default: Whether it is part of the loop score when a session names no selection metrics.
+    """
+
+    id: str
+    revision: str
+    description: str
+    input: str
+    higher_is_better: bool
+    minimum: float | None
+    maximum: float | None
+    preprocessing: str
+    embedding_model: str
+    token_limit: int | None
+    embedded: bool
+    license: str
+    computed_by_default: bool = False
+    selects_by_default: bool = False
+
+
+@dataclass(frozen=True)
+class AbsentMetric:
+    """A metric that the deployment knows and cannot compute; `reason` says what is missing, for people."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A way to steer the loop."""
+
+    id: str
+    revision: str
+    description: str
+    embedded: bool
+
+
+class Health(StrEnum):
+    """How a part of the system is: DEGRADED works with less, slower or without a cache."""
+
+    SERVING = "serving"
+    DEGRADED = "degraded"
+    NOT_SERVING = "not_serving"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class ComponentStatus:
+    """State of one part of the system."""
+
+    component: str
+    health: Health
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Status:
+    """State of the system: the worst of the parts that requests need, and each part."""
+
+    health: Health
+    components: tuple[ComponentStatus, ...]
+    version: str
+    profile: str
