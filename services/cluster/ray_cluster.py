@@ -20,15 +20,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
+from services.cluster.grpc_proxy import SERVICERS
 from services.cluster.processes import StartError, spawn, stop
 from services.common.settings import MAX_MESSAGE_BYTES, MEBIBYTE
 
 PART = "ray"
 APPLICATIONS = {name: f"services.{name}.deployment:app" for name in ("generator", "scorer", "refiner")}
-SERVICERS = [
-    f"likeness.{name}.v1.{name}_service_pb2_grpc.add_{name.capitalize()}ServiceServicer_to_server"
-    for name in APPLICATIONS
-]
 OBJECT_STORE_BYTES = 128 * MEBIBYTE
 """Serve moves requests over gRPC here; Ray's object store holds next to nothing."""
 MIN_CPUS = 2
