@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from world.glyphs import FontMissingError, font_path
+
 STOP_SECONDS = 90
 
 
@@ -29,6 +31,15 @@ class Cluster:
     home: Path
     processes: dict[str, int]
     """Process ids by part as the cluster came up. Parts that die are started again; cluster.json has the latest."""
+
+
+@pytest.fixture(scope="session")
+def font() -> Path:
+    """The pictogram font; tests that draw are skipped without it."""
+    try:
+        return font_path()
+    except FontMissingError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

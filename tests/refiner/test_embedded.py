@@ -28,6 +28,7 @@ def repainter() -> Strategy:
     return build_registry(Settings(), load_profile("embedded")).get("repainter")
 
 
+@pytest.mark.usefixtures("font")
 async def test_describes_drawings_and_proposes_readings(repainter: Strategy, parser: PromptParser) -> None:
     chance = random.Random(11)
     right = 0

@@ -7,19 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from world.glyphs import FontMissingError, font_path
 from world.scene import Scene, sample_scene
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
-
-
-@pytest.fixture(scope="session")
-def font() -> Path:
-    """The pictogram font; tests that draw are skipped without it."""
-    try:
-        return font_path()
-    except FontMissingError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture
