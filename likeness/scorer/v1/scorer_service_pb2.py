@@ -23,12 +23,13 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from likeness.types.v1 import head_pb2 as likeness_dot_types_dot_v1_dot_head__pb2
 from likeness.types.v1 import image_pb2 as likeness_dot_types_dot_v1_dot_image__pb2
 from likeness.types.v1 import model_pb2 as likeness_dot_types_dot_v1_dot_model__pb2
 from likeness.types.v1 import score_pb2 as likeness_dot_types_dot_v1_dot_score__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'likeness/scorer/v1/scorer_service.proto\x12\x12likeness.scorer.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dlikeness/types/v1/image.proto\x1a\x1dlikeness/types/v1/model.proto\x1a\x1dlikeness/types/v1/score.proto\"m\n\x0c\x45mbedRequest\x12\x18\n\nrequest_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05model\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12.\n\x06images\x18\x03 \x03(\x0b\x32\x18.likeness.types.v1.ImageB\x04\xe2\x41\x01\x02\"G\n\rEmbedResponse\x12\x36\n\nembeddings\x18\x01 \x03(\x0b\x32\x1c.likeness.types.v1.EmbeddingB\x04\xe2\x41\x01\x03\"u\n\x0cScoreSubject\x12-\n\x05image\x18\x01 \x01(\x0b\x32\x18.likeness.types.v1.ImageB\x04\xe2\x41\x01\x01\x12\x36\n\nembeddings\x18\x02 \x03(\x0b\x32\x1c.likeness.types.v1.EmbeddingB\x04\xe2\x41\x01\x01\"\xc7\x01\n\x0cScoreRequest\x12\x18\n\nrequest_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x36\n\x06target\x18\x02 \x01(\x0b\x32 .likeness.scorer.v1.ScoreSubjectB\x04\xe2\x41\x01\x01\x12\x12\n\x04text\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12:\n\ncandidates\x18\x04 \x03(\x0b\x32 .likeness.scorer.v1.ScoreSubjectB\x04\xe2\x41\x01\x02\x12\x15\n\x07metrics\x18\x05 \x03(\tB\x04\xe2\x41\x01\x02\"_\n\x0f\x43\x61ndidateScores\x12.\n\x06scores\x18\x01 \x03(\x0b\x32\x18.likeness.types.v1.ScoreB\x04\xe2\x41\x01\x03\x12\x1c\n\x0etext_truncated\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x03\"N\n\rScoreResponse\x12=\n\ncandidates\x18\x01 \x03(\x0b\x32#.likeness.scorer.v1.CandidateScoresB\x04\xe2\x41\x01\x03\"\x14\n\x12ListMetricsRequest\"\xae\x01\n\x13ListMetricsResponse\x12\x30\n\x07metrics\x18\x01 \x03(\x0b\x32\x19.likeness.types.v1.MetricB\x04\xe2\x41\x01\x03\x12.\n\x06models\x18\x02 \x03(\x0b\x32\x18.likeness.types.v1.ModelB\x04\xe2\x41\x01\x03\x12\x35\n\x06\x61\x62sent\x18\x03 \x03(\x0b\x32\x1f.likeness.types.v1.AbsentMetricB\x04\xe2\x41\x01\x03\x32\x8b\x02\n\rScorerService\x12L\n\x05\x45mbed\x12 .likeness.scorer.v1.EmbedRequest\x1a!.likeness.scorer.v1.EmbedResponse\x12L\n\x05Score\x12 .likeness.scorer.v1.ScoreRequest\x1a!.likeness.scorer.v1.ScoreResponse\x12^\n\x0bListMetrics\x12&.likeness.scorer.v1.ListMetricsRequest\x1a\'.likeness.scorer.v1.ListMetricsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'likeness/scorer/v1/scorer_service.proto\x12\x12likeness.scorer.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1clikeness/types/v1/head.proto\x1a\x1dlikeness/types/v1/image.proto\x1a\x1dlikeness/types/v1/model.proto\x1a\x1dlikeness/types/v1/score.proto\"m\n\x0c\x45mbedRequest\x12\x18\n\nrequest_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05model\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12.\n\x06images\x18\x03 \x03(\x0b\x32\x18.likeness.types.v1.ImageB\x04\xe2\x41\x01\x02\"G\n\rEmbedResponse\x12\x36\n\nembeddings\x18\x01 \x03(\x0b\x32\x1c.likeness.types.v1.EmbeddingB\x04\xe2\x41\x01\x03\"u\n\x0cScoreSubject\x12-\n\x05image\x18\x01 \x01(\x0b\x32\x18.likeness.types.v1.ImageB\x04\xe2\x41\x01\x01\x12\x36\n\nembeddings\x18\x02 \x03(\x0b\x32\x1c.likeness.types.v1.EmbeddingB\x04\xe2\x41\x01\x01\"\xc7\x01\n\x0cScoreRequest\x12\x18\n\nrequest_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x36\n\x06target\x18\x02 \x01(\x0b\x32 .likeness.scorer.v1.ScoreSubjectB\x04\xe2\x41\x01\x01\x12\x12\n\x04text\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12:\n\ncandidates\x18\x04 \x03(\x0b\x32 .likeness.scorer.v1.ScoreSubjectB\x04\xe2\x41\x01\x02\x12\x15\n\x07metrics\x18\x05 \x03(\tB\x04\xe2\x41\x01\x02\"_\n\x0f\x43\x61ndidateScores\x12.\n\x06scores\x18\x01 \x03(\x0b\x32\x18.likeness.types.v1.ScoreB\x04\xe2\x41\x01\x03\x12\x1c\n\x0etext_truncated\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x03\"N\n\rScoreResponse\x12=\n\ncandidates\x18\x01 \x03(\x0b\x32#.likeness.scorer.v1.CandidateScoresB\x04\xe2\x41\x01\x03\"\xa4\x01\n\x0e\x43ompareRequest\x12\x18\n\nrequest_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06metric\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12.\n\x06target\x18\x03 \x01(\x0b\x32\x18.likeness.types.v1.ImageB\x04\xe2\x41\x01\x02\x12\x32\n\ncandidates\x18\x04 \x03(\x0b\x32\x18.likeness.types.v1.ImageB\x04\xe2\x41\x01\x02\"Q\n\x0f\x43ompareResponse\x12>\n\x0b\x64ifferences\x18\x01 \x03(\x0b\x32#.likeness.types.v1.DifferenceVectorB\x04\xe2\x41\x01\x03\"&\n\x0eGetHeadRequest\x12\x14\n\x06metric\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\">\n\x0fGetHeadResponse\x12+\n\x04head\x18\x01 \x01(\x0b\x32\x17.likeness.types.v1.HeadB\x04\xe2\x41\x01\x03\"\x7f\n\x11RankedDifferences\x12\x14\n\x06target\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12>\n\x0b\x64ifferences\x18\x02 \x03(\x0b\x32#.likeness.types.v1.DifferenceVectorB\x04\xe2\x41\x01\x02\x12\x14\n\x06places\x18\x03 \x03(\x01\x42\x04\xe2\x41\x01\x02\"\xc7\x01\n\x0e\x46itHeadRequest\x12\x18\n\nrequest_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12-\n\x06parent\x18\x02 \x01(\x0b\x32\x17.likeness.types.v1.HeadB\x04\xe2\x41\x01\x02\x12=\n\x08rankings\x18\x03 \x03(\x0b\x32%.likeness.scorer.v1.RankedDifferencesB\x04\xe2\x41\x01\x02\x12-\n\x06tastes\x18\x04 \x03(\x0b\x32\x17.likeness.types.v1.HeadB\x04\xe2\x41\x01\x01\"x\n\x0f\x46itHeadResponse\x12+\n\x04head\x18\x01 \x01(\x0b\x32\x17.likeness.types.v1.HeadB\x04\xe2\x41\x01\x03\x12\x38\n\x06report\x18\x02 \x01(\x0b\x32\".likeness.types.v1.AlignmentReportB\x04\xe2\x41\x01\x03\"\x14\n\x12ListMetricsRequest\"\xae\x01\n\x13ListMetricsResponse\x12\x30\n\x07metrics\x18\x01 \x03(\x0b\x32\x19.likeness.types.v1.MetricB\x04\xe2\x41\x01\x03\x12.\n\x06models\x18\x02 \x03(\x0b\x32\x18.likeness.types.v1.ModelB\x04\xe2\x41\x01\x03\x12\x35\n\x06\x61\x62sent\x18\x03 \x03(\x0b\x32\x1f.likeness.types.v1.AbsentMetricB\x04\xe2\x41\x01\x03\x32\x87\x04\n\rScorerService\x12L\n\x05\x45mbed\x12 .likeness.scorer.v1.EmbedRequest\x1a!.likeness.scorer.v1.EmbedResponse\x12L\n\x05Score\x12 .likeness.scorer.v1.ScoreRequest\x1a!.likeness.scorer.v1.ScoreResponse\x12R\n\x07\x43ompare\x12\".likeness.scorer.v1.CompareRequest\x1a#.likeness.scorer.v1.CompareResponse\x12R\n\x07GetHead\x12\".likeness.scorer.v1.GetHeadRequest\x1a#.likeness.scorer.v1.GetHeadResponse\x12R\n\x07\x46itHead\x12\".likeness.scorer.v1.FitHeadRequest\x1a#.likeness.scorer.v1.FitHeadResponse\x12^\n\x0bListMetrics\x12&.likeness.scorer.v1.ListMetricsRequest\x1a\'.likeness.scorer.v1.ListMetricsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -63,28 +64,74 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CANDIDATESCORES'].fields_by_name['text_truncated']._serialized_options = b'\342A\001\003'
   _globals['_SCORERESPONSE'].fields_by_name['candidates']._loaded_options = None
   _globals['_SCORERESPONSE'].fields_by_name['candidates']._serialized_options = b'\342A\001\003'
+  _globals['_COMPAREREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_COMPAREREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\002'
+  _globals['_COMPAREREQUEST'].fields_by_name['metric']._loaded_options = None
+  _globals['_COMPAREREQUEST'].fields_by_name['metric']._serialized_options = b'\342A\001\002'
+  _globals['_COMPAREREQUEST'].fields_by_name['target']._loaded_options = None
+  _globals['_COMPAREREQUEST'].fields_by_name['target']._serialized_options = b'\342A\001\002'
+  _globals['_COMPAREREQUEST'].fields_by_name['candidates']._loaded_options = None
+  _globals['_COMPAREREQUEST'].fields_by_name['candidates']._serialized_options = b'\342A\001\002'
+  _globals['_COMPARERESPONSE'].fields_by_name['differences']._loaded_options = None
+  _globals['_COMPARERESPONSE'].fields_by_name['differences']._serialized_options = b'\342A\001\003'
+  _globals['_GETHEADREQUEST'].fields_by_name['metric']._loaded_options = None
+  _globals['_GETHEADREQUEST'].fields_by_name['metric']._serialized_options = b'\342A\001\002'
+  _globals['_GETHEADRESPONSE'].fields_by_name['head']._loaded_options = None
+  _globals['_GETHEADRESPONSE'].fields_by_name['head']._serialized_options = b'\342A\001\003'
+  _globals['_RANKEDDIFFERENCES'].fields_by_name['target']._loaded_options = None
+  _globals['_RANKEDDIFFERENCES'].fields_by_name['target']._serialized_options = b'\342A\001\002'
+  _globals['_RANKEDDIFFERENCES'].fields_by_name['differences']._loaded_options = None
+  _globals['_RANKEDDIFFERENCES'].fields_by_name['differences']._serialized_options = b'\342A\001\002'
+  _globals['_RANKEDDIFFERENCES'].fields_by_name['places']._loaded_options = None
+  _globals['_RANKEDDIFFERENCES'].fields_by_name['places']._serialized_options = b'\342A\001\002'
+  _globals['_FITHEADREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_FITHEADREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\002'
+  _globals['_FITHEADREQUEST'].fields_by_name['parent']._loaded_options = None
+  _globals['_FITHEADREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002'
+  _globals['_FITHEADREQUEST'].fields_by_name['rankings']._loaded_options = None
+  _globals['_FITHEADREQUEST'].fields_by_name['rankings']._serialized_options = b'\342A\001\002'
+  _globals['_FITHEADREQUEST'].fields_by_name['tastes']._loaded_options = None
+  _globals['_FITHEADREQUEST'].fields_by_name['tastes']._serialized_options = b'\342A\001\001'
+  _globals['_FITHEADRESPONSE'].fields_by_name['head']._loaded_options = None
+  _globals['_FITHEADRESPONSE'].fields_by_name['head']._serialized_options = b'\342A\001\003'
+  _globals['_FITHEADRESPONSE'].fields_by_name['report']._loaded_options = None
+  _globals['_FITHEADRESPONSE'].fields_by_name['report']._serialized_options = b'\342A\001\003'
   _globals['_LISTMETRICSRESPONSE'].fields_by_name['metrics']._loaded_options = None
   _globals['_LISTMETRICSRESPONSE'].fields_by_name['metrics']._serialized_options = b'\342A\001\003'
   _globals['_LISTMETRICSRESPONSE'].fields_by_name['models']._loaded_options = None
   _globals['_LISTMETRICSRESPONSE'].fields_by_name['models']._serialized_options = b'\342A\001\003'
   _globals['_LISTMETRICSRESPONSE'].fields_by_name['absent']._loaded_options = None
   _globals['_LISTMETRICSRESPONSE'].fields_by_name['absent']._serialized_options = b'\342A\001\003'
-  _globals['_EMBEDREQUEST']._serialized_start=189
-  _globals['_EMBEDREQUEST']._serialized_end=298
-  _globals['_EMBEDRESPONSE']._serialized_start=300
-  _globals['_EMBEDRESPONSE']._serialized_end=371
-  _globals['_SCORESUBJECT']._serialized_start=373
-  _globals['_SCORESUBJECT']._serialized_end=490
-  _globals['_SCOREREQUEST']._serialized_start=493
-  _globals['_SCOREREQUEST']._serialized_end=692
-  _globals['_CANDIDATESCORES']._serialized_start=694
-  _globals['_CANDIDATESCORES']._serialized_end=789
-  _globals['_SCORERESPONSE']._serialized_start=791
-  _globals['_SCORERESPONSE']._serialized_end=869
-  _globals['_LISTMETRICSREQUEST']._serialized_start=871
-  _globals['_LISTMETRICSREQUEST']._serialized_end=891
-  _globals['_LISTMETRICSRESPONSE']._serialized_start=894
-  _globals['_LISTMETRICSRESPONSE']._serialized_end=1068
-  _globals['_SCORERSERVICE']._serialized_start=1071
-  _globals['_SCORERSERVICE']._serialized_end=1338
+  _globals['_EMBEDREQUEST']._serialized_start=219
+  _globals['_EMBEDREQUEST']._serialized_end=328
+  _globals['_EMBEDRESPONSE']._serialized_start=330
+  _globals['_EMBEDRESPONSE']._serialized_end=401
+  _globals['_SCORESUBJECT']._serialized_start=403
+  _globals['_SCORESUBJECT']._serialized_end=520
+  _globals['_SCOREREQUEST']._serialized_start=523
+  _globals['_SCOREREQUEST']._serialized_end=722
+  _globals['_CANDIDATESCORES']._serialized_start=724
+  _globals['_CANDIDATESCORES']._serialized_end=819
+  _globals['_SCORERESPONSE']._serialized_start=821
+  _globals['_SCORERESPONSE']._serialized_end=899
+  _globals['_COMPAREREQUEST']._serialized_start=902
+  _globals['_COMPAREREQUEST']._serialized_end=1066
+  _globals['_COMPARERESPONSE']._serialized_start=1068
+  _globals['_COMPARERESPONSE']._serialized_end=1149
+  _globals['_GETHEADREQUEST']._serialized_start=1151
+  _globals['_GETHEADREQUEST']._serialized_end=1189
+  _globals['_GETHEADRESPONSE']._serialized_start=1191
+  _globals['_GETHEADRESPONSE']._serialized_end=1253
+  _globals['_RANKEDDIFFERENCES']._serialized_start=1255
+  _globals['_RANKEDDIFFERENCES']._serialized_end=1382
+  _globals['_FITHEADREQUEST']._serialized_start=1385
+  _globals['_FITHEADREQUEST']._serialized_end=1584
+  _globals['_FITHEADRESPONSE']._serialized_start=1586
+  _globals['_FITHEADRESPONSE']._serialized_end=1706
+  _globals['_LISTMETRICSREQUEST']._serialized_start=1708
+  _globals['_LISTMETRICSREQUEST']._serialized_end=1728
+  _globals['_LISTMETRICSRESPONSE']._serialized_start=1731
+  _globals['_LISTMETRICSRESPONSE']._serialized_end=1905
+  _globals['_SCORERSERVICE']._serialized_start=1908
+  _globals['_SCORERSERVICE']._serialized_end=2427
 # @@protoc_insertion_point(module_scope)

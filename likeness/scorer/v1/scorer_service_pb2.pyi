@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from likeness.types.v1 import head_pb2 as _head_pb2
 from likeness.types.v1 import image_pb2 as _image_pb2
 from likeness.types.v1 import model_pb2 as _model_pb2
 from likeness.types.v1 import score_pb2 as _score_pb2
@@ -202,6 +203,218 @@ class ScoreResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ScoreResponse: _TypeAlias = ScoreResponse  # noqa: Y015
+
+@_typing.final
+class CompareRequest(_message.Message):
+    """Pairs to compare."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Caller's id for logs, at most 64 characters."""
+    metric: _builtins.str
+    """LPIPS metric, such as "lpips-squeeze"."""
+    @_builtins.property
+    def target(self) -> _image_pb2.Image:
+        """Target, by bytes."""
+
+    @_builtins.property
+    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[_image_pb2.Image]:
+        """1 to 256 candidates, by bytes."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        metric: _builtins.str = ...,
+        target: _image_pb2.Image | None = ...,
+        candidates: _abc.Iterable[_image_pb2.Image] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "metric", b"metric", "request_id", b"request_id", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareRequest: _TypeAlias = CompareRequest  # noqa: Y015
+
+@_typing.final
+class CompareResponse(_message.Message):
+    """Difference vectors in the order of the candidates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[_head_pb2.DifferenceVector]:
+        """One vector per candidate."""
+
+    def __init__(
+        self,
+        *,
+        differences: _abc.Iterable[_head_pb2.DifferenceVector] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareResponse: _TypeAlias = CompareResponse  # noqa: Y015
+
+@_typing.final
+class GetHeadRequest(_message.Message):
+    """Head to get."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METRIC_FIELD_NUMBER: _builtins.int
+    metric: _builtins.str
+    """LPIPS metric, such as "lpips-squeeze"."""
+    def __init__(
+        self,
+        *,
+        metric: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["metric", b"metric"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetHeadRequest: _TypeAlias = GetHeadRequest  # noqa: Y015
+
+@_typing.final
+class GetHeadResponse(_message.Message):
+    """A published head."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def head(self) -> _head_pb2.Head:
+        """The head."""
+
+    def __init__(
+        self,
+        *,
+        head: _head_pb2.Head | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetHeadResponse: _TypeAlias = GetHeadResponse  # noqa: Y015
+
+@_typing.final
+class RankedDifferences(_message.Message):
+    """One person's order of the pictures of one target."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
+    target: _builtins.str
+    """Names the target: sets of one target are learned from, or held out, together."""
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[_head_pb2.DifferenceVector]:
+        """2 to 64 difference vectors, one per picture."""
+
+    @_builtins.property
+    def places(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Place of each picture, smallest most similar; equal places are ties."""
+
+    def __init__(
+        self,
+        *,
+        target: _builtins.str = ...,
+        differences: _abc.Iterable[_head_pb2.DifferenceVector] | None = ...,
+        places: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "places", b"places", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RankedDifferences: _TypeAlias = RankedDifferences  # noqa: Y015
+
+@_typing.final
+class FitHeadRequest(_message.Message):
+    """What to learn from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    RANKINGS_FIELD_NUMBER: _builtins.int
+    TASTES_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Caller's id for logs, at most 64 characters."""
+    @_builtins.property
+    def parent(self) -> _head_pb2.Head:
+        """Head to start from and to fall back to: a crowd's, or the published one."""
+
+    @_builtins.property
+    def rankings(self) -> _containers.RepeatedCompositeFieldContainer[Global___RankedDifferences]:
+        """1 to 256 rankings of one person."""
+
+    @_builtins.property
+    def tastes(self) -> _containers.RepeatedCompositeFieldContainer[_head_pb2.Head]:
+        """Heads of other people, at most 32, that the learned head may lean towards."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        parent: _head_pb2.Head | None = ...,
+        rankings: _abc.Iterable[Global___RankedDifferences] | None = ...,
+        tastes: _abc.Iterable[_head_pb2.Head] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "rankings", b"rankings", "request_id", b"request_id", "tastes", b"tastes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FitHeadRequest: _TypeAlias = FitHeadRequest  # noqa: Y015
+
+@_typing.final
+class FitHeadResponse(_message.Message):
+    """What was learned."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def head(self) -> _head_pb2.Head:
+        """Head to use from now on: the learned one, or the one fallen back to."""
+
+    @_builtins.property
+    def report(self) -> _head_pb2.AlignmentReport:
+        """How well it agrees with rankings it has not seen, beside its parent and LPIPS."""
+
+    def __init__(
+        self,
+        *,
+        head: _head_pb2.Head | None = ...,
+        report: _head_pb2.AlignmentReport | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "report", b"report"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FitHeadResponse: _TypeAlias = FitHeadResponse  # noqa: Y015
 
 @_typing.final
 class ListMetricsRequest(_message.Message):

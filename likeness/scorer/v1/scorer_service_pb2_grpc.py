@@ -45,6 +45,21 @@ class ScorerServiceStub:
                 request_serializer=likeness_dot_scorer_dot_v1_dot_scorer__service__pb2.ScoreRequest.SerializeToString,
                 response_deserializer=likeness_dot_scorer_dot_v1_dot_scorer__service__pb2.ScoreResponse.FromString,
                 _registered_method=True)
+        self.Compare = channel.unary_unary(
+                '/likeness.scorer.v1.ScorerService/Compare',
+                request_serializer=likeness_dot_scorer_dot_v1_dot_scorer__service__pb2.CompareRequest.SerializeToString,
+                response_deserializer=likeness_dot_scorer_dot_v1_dot_scorer__service__pb2.CompareResponse.FromString,
+                _registered_method=True)
+        self.GetHead = channel.unary_unary(
+                '/likeness.scorer.v1.ScorerService/GetHead',
+                request_serializer=likeness_dot_scorer_dot_v1_dot_scorer__service__pb2.GetHeadRequest.SerializeToString,
+                response_deserializer=likeness_dot_scorer_dot_v1_dot_scorer__service__pb2.GetHeadResponse.FromString,
+                _registered_method=True)
+        self.FitHead = channel.unary_unary(
+                '/likeness.scorer.v1.ScorerService/FitHead',
+                request_serializer=likeness_dot_scorer_dot_v1_dot_scorer__service__pb2.FitHeadRequest.SerializeToString,
+                response_deserializer=likeness_dot_scorer_dot_v1_dot_scorer__service__pb2.FitHeadResponse.FromString,
+                _registered_method=True)
         self.ListMetrics = channel.unary_unary(
                 '/likeness.scorer.v1.ScorerService/ListMetrics',
                 request_serializer=likeness_dot_scorer_dot_v1_dot_scorer__service__pb2.ListMetricsRequest.SerializeToString,
@@ -71,6 +86,29 @@ class ScorerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Compare(self, request, context):
+        """Difference vectors of pictures against a target, from which every head of a backbone scores. Errors:
+        INVALID_ARGUMENT (pictures or count), NOT_FOUND (metric without difference vectors).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetHead(self, request, context):
+        """Published head of a backbone: its LPIPS weights. Errors: NOT_FOUND (metric without a head).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FitHead(self, request, context):
+        """Learns a head from rankings and says whether it may be used. Stores nothing; equal requests give equal answers.
+        Errors: INVALID_ARGUMENT (rankings, heads of another backbone), NOT_FOUND (metric without a head).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListMetrics(self, request, context):
         """Lists metrics with revision, direction, range and preprocessing, and those that are absent.
         """
@@ -90,6 +128,21 @@ def add_ScorerServiceServicer_to_server(servicer, server):
                     servicer.Score,
                     request_deserializer=likeness_dot_scorer_dot_v1_dot_scorer__service__pb2.ScoreRequest.FromString,
                     response_serializer=likeness_dot_scorer_dot_v1_dot_scorer__service__pb2.ScoreResponse.SerializeToString,
+            ),
+            'Compare': grpc.unary_unary_rpc_method_handler(
+                    servicer.Compare,
+                    request_deserializer=likeness_dot_scorer_dot_v1_dot_scorer__service__pb2.CompareRequest.FromString,
+                    response_serializer=likeness_dot_scorer_dot_v1_dot_scorer__service__pb2.CompareResponse.SerializeToString,
+            ),
+            'GetHead': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHead,
+                    request_deserializer=likeness_dot_scorer_dot_v1_dot_scorer__service__pb2.GetHeadRequest.FromString,
+                    response_serializer=likeness_dot_scorer_dot_v1_dot_scorer__service__pb2.GetHeadResponse.SerializeToString,
+            ),
+            'FitHead': grpc.unary_unary_rpc_method_handler(
+                    servicer.FitHead,
+                    request_deserializer=likeness_dot_scorer_dot_v1_dot_scorer__service__pb2.FitHeadRequest.FromString,
+                    response_serializer=likeness_dot_scorer_dot_v1_dot_scorer__service__pb2.FitHeadResponse.SerializeToString,
             ),
             'ListMetrics': grpc.unary_unary_rpc_method_handler(
                     servicer.ListMetrics,
@@ -152,6 +205,87 @@ class ScorerService:
             '/likeness.scorer.v1.ScorerService/Score',
             likeness_dot_scorer_dot_v1_dot_scorer__service__pb2.ScoreRequest.SerializeToString,
             likeness_dot_scorer_dot_v1_dot_scorer__service__pb2.ScoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Compare(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/likeness.scorer.v1.ScorerService/Compare',
+            likeness_dot_scorer_dot_v1_dot_scorer__service__pb2.CompareRequest.SerializeToString,
+            likeness_dot_scorer_dot_v1_dot_scorer__service__pb2.CompareResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetHead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/likeness.scorer.v1.ScorerService/GetHead',
+            likeness_dot_scorer_dot_v1_dot_scorer__service__pb2.GetHeadRequest.SerializeToString,
+            likeness_dot_scorer_dot_v1_dot_scorer__service__pb2.GetHeadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FitHead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/likeness.scorer.v1.ScorerService/FitHead',
+            likeness_dot_scorer_dot_v1_dot_scorer__service__pb2.FitHeadRequest.SerializeToString,
+            likeness_dot_scorer_dot_v1_dot_scorer__service__pb2.FitHeadResponse.FromString,
             options,
             channel_credentials,
             insecure,

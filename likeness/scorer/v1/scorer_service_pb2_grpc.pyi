@@ -39,6 +39,16 @@ class ScorerServiceStub:
     """Scores candidates against a target and/or a text. A metric that fails for one candidate leaves the others whole.
     Errors: INVALID_ARGUMENT (target, candidates, text), NOT_FOUND (unknown metric).
     """
+    Compare: _grpc.UnaryUnaryMultiCallable[_scorer_service_pb2.CompareRequest, _scorer_service_pb2.CompareResponse]
+    """Difference vectors of pictures against a target, from which every head of a backbone scores. Errors:
+    INVALID_ARGUMENT (pictures or count), NOT_FOUND (metric without difference vectors).
+    """
+    GetHead: _grpc.UnaryUnaryMultiCallable[_scorer_service_pb2.GetHeadRequest, _scorer_service_pb2.GetHeadResponse]
+    """Published head of a backbone: its LPIPS weights. Errors: NOT_FOUND (metric without a head)."""
+    FitHead: _grpc.UnaryUnaryMultiCallable[_scorer_service_pb2.FitHeadRequest, _scorer_service_pb2.FitHeadResponse]
+    """Learns a head from rankings and says whether it may be used. Stores nothing; equal requests give equal answers.
+    Errors: INVALID_ARGUMENT (rankings, heads of another backbone), NOT_FOUND (metric without a head).
+    """
     ListMetrics: _grpc.UnaryUnaryMultiCallable[_scorer_service_pb2.ListMetricsRequest, _scorer_service_pb2.ListMetricsResponse]
     """Lists metrics with revision, direction, range and preprocessing, and those that are absent."""
 
@@ -52,6 +62,16 @@ class ScorerServiceAsyncStub(ScorerServiceStub):
     Score: _aio.UnaryUnaryMultiCallable[_scorer_service_pb2.ScoreRequest, _scorer_service_pb2.ScoreResponse]  # type: ignore[assignment]
     """Scores candidates against a target and/or a text. A metric that fails for one candidate leaves the others whole.
     Errors: INVALID_ARGUMENT (target, candidates, text), NOT_FOUND (unknown metric).
+    """
+    Compare: _aio.UnaryUnaryMultiCallable[_scorer_service_pb2.CompareRequest, _scorer_service_pb2.CompareResponse]  # type: ignore[assignment]
+    """Difference vectors of pictures against a target, from which every head of a backbone scores. Errors:
+    INVALID_ARGUMENT (pictures or count), NOT_FOUND (metric without difference vectors).
+    """
+    GetHead: _aio.UnaryUnaryMultiCallable[_scorer_service_pb2.GetHeadRequest, _scorer_service_pb2.GetHeadResponse]  # type: ignore[assignment]
+    """Published head of a backbone: its LPIPS weights. Errors: NOT_FOUND (metric without a head)."""
+    FitHead: _aio.UnaryUnaryMultiCallable[_scorer_service_pb2.FitHeadRequest, _scorer_service_pb2.FitHeadResponse]  # type: ignore[assignment]
+    """Learns a head from rankings and says whether it may be used. Stores nothing; equal requests give equal answers.
+    Errors: INVALID_ARGUMENT (rankings, heads of another backbone), NOT_FOUND (metric without a head).
     """
     ListMetrics: _aio.UnaryUnaryMultiCallable[_scorer_service_pb2.ListMetricsRequest, _scorer_service_pb2.ListMetricsResponse]  # type: ignore[assignment]
     """Lists metrics with revision, direction, range and preprocessing, and those that are absent."""
@@ -75,6 +95,34 @@ class ScorerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_scorer_service_pb2.ScoreResponse, _abc.Awaitable[_scorer_service_pb2.ScoreResponse]]:
         """Scores candidates against a target and/or a text. A metric that fails for one candidate leaves the others whole.
         Errors: INVALID_ARGUMENT (target, candidates, text), NOT_FOUND (unknown metric).
+        """
+
+    @_abc_1.abstractmethod
+    def Compare(
+        self,
+        request: _scorer_service_pb2.CompareRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scorer_service_pb2.CompareResponse, _abc.Awaitable[_scorer_service_pb2.CompareResponse]]:
+        """Difference vectors of pictures against a target, from which every head of a backbone scores. Errors:
+        INVALID_ARGUMENT (pictures or count), NOT_FOUND (metric without difference vectors).
+        """
+
+    @_abc_1.abstractmethod
+    def GetHead(
+        self,
+        request: _scorer_service_pb2.GetHeadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scorer_service_pb2.GetHeadResponse, _abc.Awaitable[_scorer_service_pb2.GetHeadResponse]]:
+        """Published head of a backbone: its LPIPS weights. Errors: NOT_FOUND (metric without a head)."""
+
+    @_abc_1.abstractmethod
+    def FitHead(
+        self,
+        request: _scorer_service_pb2.FitHeadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scorer_service_pb2.FitHeadResponse, _abc.Awaitable[_scorer_service_pb2.FitHeadResponse]]:
+        """Learns a head from rankings and says whether it may be used. Stores nothing; equal requests give equal answers.
+        Errors: INVALID_ARGUMENT (rankings, heads of another backbone), NOT_FOUND (metric without a head).
         """
 
     @_abc_1.abstractmethod

@@ -4,8 +4,8 @@ LPIPS is linear in its weights: d = w . v, where v holds, per channel of all lay
 difference of unit-normalized features. So v is computed once per pair; a head is a vector w >= 0, a score one dot
 product, and learning from rankings a small problem in w alone. Source: Trinh et al. 2026, "CLPIPS: A Personalized
 Metric for AI-Generated Image Similarity". Pure functions and frozen values: no torch, transport or storage.
+Heads themselves are in `services.common.heads`, because the gateway scores by them.
 
-    heads       weights with their revision, and distances by them
     rankings    what people ranked, pairs of it, splits by target
     margin      the paper's recipe: margin ranking loss, Adam
     convex      a ranking loss with a prior around a parent's weights: few rankings, milliseconds

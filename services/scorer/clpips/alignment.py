@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from services.common.heads import Distances, Head, distances
 from services.common.statistics import (
     BootstrapDifference,
     Icc,
@@ -27,7 +28,6 @@ from services.common.statistics import (
     spearman,
     spearman_rho,
 )
-from services.scorer.clpips.heads import Distances, Head, distances
 from services.scorer.clpips.rankings import RankedSet, targets_of
 
 RESAMPLES = 2_000

@@ -28,7 +28,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from services.common.errors import InvalidInputError
-from services.scorer.clpips.heads import Head, Recipe, head_of
+from services.common.heads import Head, Recipe, head_of
 from services.scorer.clpips.rankings import Pairs, RankedSet, check_sets, pairs_of, targets_of
 
 DEVIATION = 3.0

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from services.common.heads import Distances, Head
 from services.scorer.clpips.alignment import agreement_of, scores_by
 from services.scorer.clpips.convex import fit_convex
-from services.scorer.clpips.heads import Distances, Head
 from services.scorer.clpips.rankings import RankedSet, folds_by_target, targets_of
 
 MAX_FOLDS = 5

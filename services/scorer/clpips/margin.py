@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from services.common.heads import Head, Recipe, head_of
 from services.scorer.clpips.alignment import agreement_of
-from services.scorer.clpips.heads import Head, Recipe, head_of
 from services.scorer.clpips.rankings import RankedSet, check_sets, pairs_of, split_by_target
 
 MARGINS = (0.01, 0.02, 0.03, 0.04, 0.05)

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.common.errors import InvalidInputError
+from services.common.heads import Backbone, Differences
 from services.common.statistics import average_ranks
-from services.scorer.clpips.heads import Backbone, Differences
 
 TRAIN_SHARE = 0.7
 """The paper's split."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.scorer.clpips.heads import Backbone, Head, head_of
+from services.common.heads import Backbone, Head, head_of
 from services.scorer.clpips.rankings import RankedSet
 
 LAYERS = (8, 12, 20)

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from services.common.errors import InvalidInputError
+from services.common.heads import Head, head_of
 from services.common.statistics import IccForm, icc
 from services.scorer.clpips.alignment import agreement_of, report, scores_by
-from services.scorer.clpips.heads import Head, head_of
 from services.scorer.clpips.rankings import RankedSet
 
 MakeSets = Callable[..., list[RankedSet]]

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from services.common.errors import InvalidInputError
+from services.common.heads import Backbone, Head, Recipe, distances, head_of
 from services.scorer.clpips.alignment import agreement_of, scores_by
 from services.scorer.clpips.convex import DEVIATION, fit_convex
-from services.scorer.clpips.heads import Backbone, Head, Recipe, distances, head_of
 from services.scorer.clpips.rankings import RankedSet
 
 MakeSets = Callable[..., list[RankedSet]]

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from services.common.heads import Backbone, Head, head_of
 from services.scorer.clpips.alignment import agreement_of, report, scores_by
 from services.scorer.clpips.convex import fit_convex
 from services.scorer.clpips.fitting import Decision, fit_profile, held_out_scores
-from services.scorer.clpips.heads import Backbone, Head, head_of
 from services.scorer.clpips.rankings import RankedSet
 
 MakeSets = Callable[..., list[RankedSet]]

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from services.common.errors import InvalidInputError
+from services.common.heads import Head, Recipe
 from services.scorer.clpips import margin
 from services.scorer.clpips.alignment import agreement_of, scores_by
-from services.scorer.clpips.heads import Head, Recipe
 from services.scorer.clpips.margin import fit_margin, train
 from services.scorer.clpips.rankings import RankedSet, pairs_of
 

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from services.common.errors import InvalidInputError
-from services.scorer.clpips.heads import Backbone
+from services.common.heads import Backbone
 from services.scorer.clpips.rankings import (
     RankedSet,
     check_sets,

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from services.common.errors import InvalidInputError
+from services.common.heads import Backbone, Head, Recipe, distances, head_of
 from services.scorer.clpips import heads
-from services.scorer.clpips.heads import Backbone, Head, Recipe, distances, head_of
 
 BACKBONE = Backbone("lpips-tiny", "r1", (2, 3))
 RELATIVE = 1e-5
