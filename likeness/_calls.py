@@ -1,21 +1,19 @@
-"""Every call of the API as a value: path, request, how to read the answer, whether it may be repeated.
+"""Every call of sessions, pictures and the catalogue: path, request, how to read the answer.
 
-The sync and the async client run the same values; only the running differs. A call may be repeated if it only reads,
-or if it carries a request id, which makes the server answer a repetition with the stored answer.
+A call may be repeated if it only reads, or if it carries a request id, which makes the server answer a repetition with
+the stored answer.
 """
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from google.protobuf.message import Message
 
 from likeness import _convert
 from likeness import _types as t
-from likeness._errors import InvalidArgument
+from likeness._call import Call, Result, build, new_id, service_call
 from likeness._images import to_bytes, to_message
 from likeness._options import LoopOptions, SessionOptions, checked
 from likeness.gateway.v1 import catalog_service_pb2 as catalog
@@ -23,29 +21,6 @@ from likeness.gateway.v1 import image_service_pb2 as image
 from likeness.gateway.v1 import session_pb2
 from likeness.gateway.v1 import session_service_pb2 as session
 from likeness.types.v1 import understanding_pb2
-
-Result = TypeVar("Result")
-Body = TypeVar("Body", bound=Message)
-
-
-@dataclass(frozen=True)
-class Call(Generic[Result]):
-    """One unary or server-streaming call.
-
-    Attributes:
-        path: Full gRPC path.
-        response: Message class of an answer.
-        convert: Reads an answer.
-        repeatable: Whether a second attempt cannot have a second effect.
-        request_id: Correlates the call with the server's logs; sent as metadata with every attempt.
-    """
-
-    path: str
-    request: Message
-    response: type[Message]
-    convert: Callable[[Any], Result]
-    repeatable: bool = True
-    request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
 def session_name(value: t.Session | str) -> str:
@@ -57,38 +32,17 @@ def session_name(value: t.Session | str) -> str:
 def _session_call(
     method: str, request: Message, response: type[Message], convert: Callable[[Any], Result], *, repeatable: bool = True
 ) -> Call[Result]:
-    request_id = getattr(request, "request_id", "") or str(uuid.uuid4())
-    path = f"/likeness.gateway.v1.SessionService/{method}"
-    return Call(path, request, response, convert, repeatable, request_id)
-
-
-def _new_id() -> str:
-    return str(uuid.uuid4())
-
-
-def _build(kind: type[Body], *, prefix: str = "", **fields: Any) -> Body:
-    """The message; a value that its field cannot hold (a number out of range) is an InvalidArgument that names it."""
-    try:
-        return kind(**fields)
-    except ValueError:
-        for name, value in fields.items():
-            try:
-                kind(**{name: value})
-            except ValueError as error:
-                field_name = prefix + name
-                message = f"{field_name}: {error}"
-                raise InvalidArgument(message, reason="INVALID_FIELD", field=field_name) from error
-        raise
+    return service_call("SessionService", method, request, response, convert, repeatable=repeatable)
 
 
 def create_session(target: t.ImageSource, options: SessionOptions) -> Call[t.Session]:
     settings = checked(options, SessionOptions)
-    request = _build(
+    request = build(
         session.CreateSessionRequest,
         target=to_message(target),
         display_name=settings.pop("display_name", ""),
-        settings=_build(session_pb2.SessionSettings, prefix="settings.", **settings),
-        request_id=_new_id(),
+        settings=build(session_pb2.SessionSettings, prefix="settings.", **settings),
+        request_id=new_id(),
     )
     return _session_call(
         "CreateSession", request, session.CreateSessionResponse, lambda answer: _convert.session(answer.session)
@@ -96,26 +50,26 @@ def create_session(target: t.ImageSource, options: SessionOptions) -> Call[t.Ses
 
 
 def get_session(name: t.Session | str) -> Call[t.SessionDetails]:
-    request = _build(session.GetSessionRequest, name=session_name(name))
+    request = build(session.GetSessionRequest, name=session_name(name))
     return _session_call("GetSession", request, session.GetSessionResponse, _convert.session_details)
 
 
 def list_sessions(page_size: int, page_token: str) -> Call[tuple[tuple[t.Session, ...], str]]:
-    request = _build(session.ListSessionsRequest, page_size=page_size, page_token=page_token)
+    request = build(session.ListSessionsRequest, page_size=page_size, page_token=page_token)
     return _session_call("ListSessions", request, session.ListSessionsResponse, _convert.session_page)
 
 
 def delete_session(name: t.Session | str) -> Call[None]:
-    request = _build(session.DeleteSessionRequest, name=session_name(name))
+    request = build(session.DeleteSessionRequest, name=session_name(name))
     return _session_call("DeleteSession", request, session.DeleteSessionResponse, lambda _: None, repeatable=False)
 
 
 def start_loop(name: t.Session | str, options: LoopOptions) -> Call[t.Session]:
-    request = _build(
+    request = build(
         session.StartLoopRequest,
         name=session_name(name),
-        settings=_build(session_pb2.LoopSettings, prefix="settings.", **checked(options, LoopOptions)),
-        request_id=_new_id(),
+        settings=build(session_pb2.LoopSettings, prefix="settings.", **checked(options, LoopOptions)),
+        request_id=new_id(),
     )
     return _session_call(
         "StartLoop", request, session.StartLoopResponse, lambda answer: _convert.session(answer.session)
@@ -123,7 +77,7 @@ def start_loop(name: t.Session | str, options: LoopOptions) -> Call[t.Session]:
 
 
 def cancel_loop(name: t.Session | str) -> Call[t.Session]:
-    request = _build(session.CancelLoopRequest, name=session_name(name))
+    request = build(session.CancelLoopRequest, name=session_name(name))
     return _session_call(
         "CancelLoop",
         request,
@@ -136,20 +90,20 @@ def cancel_loop(name: t.Session | str) -> Call[t.Session]:
 def submit_feedback(
     name: t.Session | str, text: str, aspect: t.Aspect | None, candidate_id: str
 ) -> Call[t.RevisedPrompt]:
-    request = _build(
+    request = build(
         session.SubmitFeedbackRequest,
         name=session_name(name),
         text=text,
         aspect=None if aspect is None else understanding_pb2.Aspect.Value(f"ASPECT_{aspect.name}"),
         candidate_id=candidate_id,
-        request_id=_new_id(),
+        request_id=new_id(),
     )
     return _session_call("SubmitFeedback", request, session.SubmitFeedbackResponse, _convert.revised_prompt)
 
 
 def rank_images(name: t.Session | str, candidate_ids: Sequence[str]) -> Call[t.Ranking]:
-    request = _build(
-        session.RankImagesRequest, name=session_name(name), candidate_ids=candidate_ids, request_id=_new_id()
+    request = build(
+        session.RankImagesRequest, name=session_name(name), candidate_ids=candidate_ids, request_id=new_id()
     )
     return _session_call(
         "RankImages", request, session.RankImagesResponse, lambda answer: _convert.ranking(answer.ranking)
@@ -157,18 +111,18 @@ def rank_images(name: t.Session | str, candidate_ids: Sequence[str]) -> Call[t.R
 
 
 def submit_prompt(name: t.Session | str, prompt: str, image_count: int | None) -> Call[session_pb2.SessionEvent]:
-    request = _build(
+    request = build(
         session.SubmitPromptRequest,
         name=session_name(name),
         prompt=prompt,
         image_count=image_count,
-        request_id=_new_id(),
+        request_id=new_id(),
     )
     return _session_call("SubmitPrompt", request, session.SubmitPromptResponse, lambda answer: answer.event)
 
 
 def watch(name: t.Session | str, after_cursor: str, until_idle: bool) -> Call[session_pb2.SessionEvent]:
-    request = _build(
+    request = build(
         session.WatchSessionRequest, name=session_name(name), after_cursor=after_cursor, until_idle=until_idle
     )
     return _session_call("WatchSession", request, session.WatchSessionResponse, lambda answer: answer.event)
@@ -189,7 +143,7 @@ def get_image(picture: t.ImageInfo | str) -> Call[bytes]:
     content_hash = picture.content_hash if isinstance(picture, t.ImageInfo) else picture
     return Call(
         "/likeness.gateway.v1.ImageService/GetImage",
-        _build(image.GetImageRequest, content_hash=content_hash),
+        build(image.GetImageRequest, content_hash=content_hash),
         image.GetImageResponse,
         lambda answer: bytes(answer.data),
     )
@@ -198,7 +152,7 @@ def get_image(picture: t.ImageInfo | str) -> Call[bytes]:
 def score(
     target: t.ImageSource | None, candidates: Sequence[t.ImageSource], text: str, metrics: Sequence[str]
 ) -> Call[tuple[t.ImageScores, ...]]:
-    request = _build(
+    request = build(
         image.ScoreImagesRequest,
         target=None if target is None else to_message(target),
         text=text,
@@ -213,7 +167,7 @@ def score(
 def _catalog_call(
     method: str, request: Message, response: type[Message], convert: Callable[[Any], Result]
 ) -> Call[Result]:
-    return Call(f"/likeness.gateway.v1.CatalogService/{method}", request, response, convert)
+    return service_call("CatalogService", method, request, response, convert)
 
 
 def models() -> Call[t.ModelList]:

@@ -13,17 +13,18 @@ from PIL import Image
 
 from likeness import _calls, _regeneration
 from likeness import _types as t
-from likeness._calls import Call, Result
+from likeness._call import Call, Result
 from likeness._channel import DEFAULT_ADDRESS, OPTIONS, Tls
 from likeness._errors import REQUEST_ID_HEADER, LikenessError, from_rpc_error
 from likeness._events import Event
 from likeness._following import Follower
 from likeness._options import LoopOptions, RegenerationOptions, SessionOptions, split
+from likeness._profile_methods import ProfileMethods
 from likeness._retry import RetryPolicy
 from likeness.gateway.v1 import session_pb2
 
 
-class Client:
+class Client(ProfileMethods):
     """A connection to a Likeness gateway; safe to use from several threads.
 
         with Client() as client:

@@ -1,54 +1,23 @@
-"""From the contracts' messages to the client's types. The only module that reads protobuf answers."""
+"""From the contracts' messages to the client's types, but for those of personal metrics (`_profile_convert.py`)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any, Protocol, TypeVar
-
-from google.protobuf.timestamp_pb2 import Timestamp
+from typing import Any
 
 from likeness import _events as e
 from likeness import _types as t
+from likeness._reading import HasPresence, enum, enum_name, optional, time
 from likeness.gateway.v1 import catalog_service_pb2, image_service_pb2, session_pb2, session_service_pb2
 from likeness.types.v1 import image_pb2, model_pb2, score_pb2, understanding_pb2
 
-Enum = TypeVar("Enum", bound=StrEnum)
-
-
-class _HasPresence(Protocol):
-    def HasField(self, field_name: Any) -> bool: ...  # noqa: N802 - protobuf's name
-
-
-def _enum(kind: type[Enum], names: Any, prefix: str, value: int) -> Enum | None:
-    """The member for a protobuf enum value; None for UNSPECIFIED and for values of a newer contract."""
-    text = _enum_name(names, prefix, value)
-    return kind(text) if text in list(kind) else None
-
-
-def _enum_name(names: Any, prefix: str, value: int) -> str:
-    try:
-        return str(names.Name(value)).removeprefix(prefix).lower()
-    except ValueError:
-        return ""
-
-
-def _optional(message: _HasPresence, field: str) -> Any:
-    """The value of a field with presence; None if unset."""
-    return getattr(message, field) if message.HasField(field) else None
-
-
-def _time(stamp: Timestamp) -> datetime:
-    return stamp.ToDatetime(tzinfo=UTC)
-
 
 def _aspect(value: int) -> t.Aspect | None:
-    return _enum(t.Aspect, understanding_pb2.Aspect, "ASPECT_", value)
+    return enum(t.Aspect, understanding_pb2.Aspect, "ASPECT_", value)
 
 
-def _item_error(parent: _HasPresence) -> t.ItemError | None:
-    error: score_pb2.ItemError | None = _optional(parent, "error")
+def _item_error(parent: HasPresence) -> t.ItemError | None:
+    error: score_pb2.ItemError | None = optional(parent, "error")
     return None if error is None else t.ItemError(error.reason, error.message, error.field)
 
 
@@ -65,8 +34,8 @@ def score(item: score_pb2.Score) -> t.Score:
         raw=item.raw,
         normalized=item.normalized,
         higher_is_better=item.direction != score_pb2.DIRECTION_LOWER_IS_BETTER,
-        minimum=_optional(item, "minimum"),
-        maximum=_optional(item, "maximum"),
+        minimum=optional(item, "minimum"),
+        maximum=optional(item, "maximum"),
         error=_item_error(item),
     )
 
@@ -134,7 +103,7 @@ def candidate(item: session_pb2.Candidate) -> t.Candidate:
         image=image_info(item.image) if item.HasField("image") else None,
         record=_record(item.record) if item.HasField("record") else None,
         scores=tuple(map(score, item.scores)),
-        loop_score=_optional(item, "loop_score"),
+        loop_score=optional(item, "loop_score"),
         error=_item_error(item),
     )
 
@@ -146,15 +115,15 @@ def round_(item: session_pb2.Round) -> t.Round:
         aspect=_aspect(item.aspect),
         base_prompt=item.base_prompt,
         candidates=tuple(map(candidate, item.candidates)),
-        create_time=_time(item.create_time),
+        create_time=time(item.create_time),
         best_candidate_id=item.best_candidate_id,
         feedback=_feedback(item.feedback) if item.HasField("feedback") else None,
-        gain=_optional(item, "gain"),
+        gain=optional(item, "gain"),
     )
 
 
 def ranking(item: session_pb2.Ranking) -> t.Ranking:
-    return t.Ranking(tuple(item.candidate_ids), _time(item.create_time))
+    return t.Ranking(tuple(item.candidate_ids), time(item.create_time))
 
 
 def _settings(item: session_pb2.SessionSettings) -> t.SessionSettings:
@@ -162,8 +131,8 @@ def _settings(item: session_pb2.SessionSettings) -> t.SessionSettings:
         metrics=tuple(item.metrics),
         selection_metrics=tuple(item.selection_metrics),
         generator_model=item.generator_model,
-        steps=_optional(item, "steps"),
-        guidance_scale=_optional(item, "guidance_scale"),
+        steps=optional(item, "steps"),
+        guidance_scale=optional(item, "guidance_scale"),
         seed=item.seed,
         show_scores=item.show_scores if item.HasField("show_scores") else True,
     )
@@ -176,8 +145,8 @@ def session(item: session_pb2.Session) -> t.Session:
         target=image_info(item.target),
         settings=_settings(item.settings),
         state=_state(item.state),
-        create_time=_time(item.create_time),
-        update_time=_time(item.update_time),
+        create_time=time(item.create_time),
+        update_time=time(item.update_time),
         round_count=item.round_count,
         best=candidate(item.best) if item.HasField("best") else None,
         tree=tree(item.tree) if item.HasField("tree") else None,
@@ -188,11 +157,11 @@ def session(item: session_pb2.Session) -> t.Session:
 
 
 def _state(value: int) -> t.SessionState:
-    return _enum(t.SessionState, session_pb2.Session.State, "STATE_", value) or t.SessionState.UNKNOWN
+    return enum(t.SessionState, session_pb2.Session.State, "STATE_", value) or t.SessionState.UNKNOWN
 
 
 def _stop_reason(value: int) -> t.StopReason | None:
-    return _enum(t.StopReason, session_pb2.StopReason, "STOP_REASON_", value)
+    return enum(t.StopReason, session_pb2.StopReason, "STOP_REASON_", value)
 
 
 def session_details(answer: session_service_pb2.GetSessionResponse) -> t.SessionDetails:
@@ -226,7 +195,7 @@ def event(item: session_pb2.SessionEvent) -> e.Event | None:
     kind = item.WhichOneof("event")
     if kind not in _BODIES:
         return None
-    return e.Event(item.sequence, item.cursor, _time(item.create_time), _BODIES[kind](getattr(item, kind)))
+    return e.Event(item.sequence, item.cursor, time(item.create_time), _BODIES[kind](getattr(item, kind)))
 
 
 def _model(item: model_pb2.Model) -> t.Model:
@@ -234,7 +203,7 @@ def _model(item: model_pb2.Model) -> t.Model:
     return t.Model(
         id=item.id,
         revision=item.revision,
-        role=_enum_name(model_pb2.ModelRole, "MODEL_ROLE_", item.role),
+        role=enum_name(model_pb2.ModelRole, "MODEL_ROLE_", item.role),
         source=item.source,
         embedded=item.embedded,
         license=item.license,
@@ -271,13 +240,13 @@ def _metric(item: score_pb2.Metric, answer: catalog_service_pb2.ListMetricsRespo
         id=item.id,
         revision=item.revision,
         description=item.description,
-        input=_enum_name(score_pb2.MetricInput, "METRIC_INPUT_", item.input),
+        input=enum_name(score_pb2.MetricInput, "METRIC_INPUT_", item.input),
         higher_is_better=item.direction != score_pb2.DIRECTION_LOWER_IS_BETTER,
-        minimum=_optional(item, "minimum"),
-        maximum=_optional(item, "maximum"),
+        minimum=optional(item, "minimum"),
+        maximum=optional(item, "maximum"),
         preprocessing=item.preprocessing,
         embedding_model=item.embedding_model,
-        token_limit=_optional(item, "token_limit"),
+        token_limit=optional(item, "token_limit"),
         embedded=item.embedded,
         license=item.license,
         computed_by_default=item.id in answer.default_metrics,
@@ -297,4 +266,4 @@ def status(answer: catalog_service_pb2.GetStatusResponse) -> t.Status:
 
 
 def _health(value: int) -> t.Health:
-    return _enum(t.Health, catalog_service_pb2.Health, "HEALTH_", value) or t.Health.UNKNOWN
+    return enum(t.Health, catalog_service_pb2.Health, "HEALTH_", value) or t.Health.UNKNOWN

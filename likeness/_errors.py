@@ -2,9 +2,9 @@
 
 LikenessError
 ├── InvalidArgument      a value of the request is not allowed; `field` says which     INVALID_ARGUMENT, OUT_OF_RANGE
-├── NotFound             a session, picture, metric, model or strategy is not there    NOT_FOUND
-├── AlreadyExists        a request id was used before for another request              ALREADY_EXISTS
-├── FailedPrecondition   not possible in the session's present state                   FAILED_PRECONDITION
+├── NotFound             a session, picture, metric, profile or the like is not there  NOT_FOUND
+├── AlreadyExists        a profile has the id, or another request the request id       ALREADY_EXISTS
+├── FailedPrecondition   not possible in the present state of a session or profile     FAILED_PRECONDITION
 ├── Overloaded           a queue is full; try again after `retry_after_seconds`        RESOURCE_EXHAUSTED
 ├── Unavailable          the gateway, or something that it needs, does not answer      UNAVAILABLE
 ├── DeadlineExceeded     the time given was over                                       DEADLINE_EXCEEDED
@@ -82,13 +82,13 @@ class NotFound(LikenessError):
 
 
 class AlreadyExists(LikenessError):
-    """The request id belongs to another request."""
+    """A profile has this id already, or the request id belongs to another request."""
 
     code = "ALREADY_EXISTS"
 
 
 class FailedPrecondition(LikenessError):
-    """Not possible in the session's present state, such as starting a loop while one runs."""
+    """Not possible in the present state, such as starting a loop while one runs."""
 
     code = "FAILED_PRECONDITION"
 

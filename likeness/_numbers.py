@@ -34,6 +34,16 @@ def arrow(higher_is_better: bool) -> str:
     return "↑" if higher_is_better else "↓"
 
 
+def interval_text(low: float | None, high: float | None) -> str:
+    """An interval, such as "[0.660, 0.710]"."""
+    return "" if low is None or high is None else f"[{low:.3f}, {high:.3f}]"
+
+
+def p_text(p: float) -> str:
+    """A probability, in the way of papers: nothing below .001 is told apart."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def seconds_text(seconds: float) -> str:
     """A duration, such as "0.8 s", "42 s" or "3 min 5 s"."""
     if seconds < 10:

@@ -16,6 +16,8 @@ import pytest
 from world.glyphs import FontMissingError, font_path
 
 STOP_SECONDS = 90
+LPIPS_WEIGHTS = Path(__file__).resolve().parents[2] / "shared/weights/squeezenet1_1"
+"""Real weights beside the checkout, where there are some."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     request.addfinalizer(folder.cleanup)
     home = Path(folder.name)
     environment = {key: value for key, value in os.environ.items() if not key.startswith("LIKENESS_")}
+    if LPIPS_WEIGHTS.is_dir():
+        environment["LIKENESS_LPIPS_WEIGHTS_DIR"] = str(LPIPS_WEIGHTS)
     command = [sys.executable, "-m", "services.cluster.up", "--home", folder.name, "--json"]
     root = Path(__file__).resolve().parents[1]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root, env=environment) as process:

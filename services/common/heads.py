@@ -17,6 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from services.common.errors import InvalidInputError
 
+DIFFERENCE_SCALE = 256.0
+"""What difference vectors are multiplied by when they are stored and sent as float16, so that small ones keep their
+digits."""
 ROWS_AT_ONCE = 256
 """Rows converted to float32 at once: 2 MB for SqueezeNet, which a processor's cache holds."""
 

@@ -27,6 +27,7 @@ from services.gateway.cache import EmbeddingCache
 from services.gateway.health import HealthMonitor
 from services.gateway.http import start_http
 from services.gateway.objects import open_object_store
+from services.gateway.personal import CachedDifferences
 from services.gateway.rpc.catalog_servicer import CatalogServicer
 from services.gateway.rpc.image_servicer import ImageServicer
 from services.gateway.scoring import CachedScoring
@@ -60,7 +61,14 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[int, i
         cache = EmbeddingCache(settings.redis_url, ttl_seconds=settings.embedding_ttl_seconds)
         stack.push_async_callback(cache.close)
         objects = open_object_store(settings.object_store_url or (settings.home / "objects").absolute().as_uri())
-        outside = Outside(generator, refiner, CachedScoring(scorer, cache), objects)
+        outside = Outside(
+            generator=generator,
+            refiner=refiner,
+            scorer=scorer,
+            differences=CachedDifferences(scorer, cache),
+            scoring=lambda heads: CachedScoring(scorer, cache, heads),
+            objects=objects,
+        )
         gateway = GatewayServer(settings, profile, outside)
         monitor = HealthMonitor(
             {
@@ -72,7 +80,7 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[int, i
                 "object_store": objects.check,
             }
         )
-        images = ImageServicer(objects, gateway.images, outside.scoring, profile)
+        images = ImageServicer(objects, gateway.images, gateway.scoring, profile)
         catalog = CatalogServicer(
             generator=generator,
             scorer=scorer,

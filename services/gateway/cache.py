@@ -1,7 +1,7 @@
-"""Embeddings in Redis, computed once however many callers and gateways ask at the same time.
+"""Embeddings and difference vectors in Redis, computed once however many callers and gateways ask at the same time.
 
-A value is the raw little-endian float32 bytes under (pixel hash, model, revision, preprocessing). Losing Redis costs
-time, never an answer: every function here works without it, and it is tried again by itself a moment later.
+A value is raw bytes under everything that decides it (`cache_keys.py`). Losing Redis costs time, never an answer: every
+function here works without it, and it is tried again by itself a moment later.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -20,7 +19,7 @@ from redis.exceptions import RedisError
 
 from services.common import telemetry
 from services.common.errors import LikenessError, Reason, UnavailableError
-from services.gateway.ports import EmbeddingVector
+from services.gateway.cache_keys import CacheKey, V
 
 SOCKET_TIMEOUT_SECONDS = 1.0
 DOWN_SECONDS = 1.0
@@ -38,37 +37,13 @@ _RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del
 T = TypeVar("T")
 log = telemetry.get_logger(__name__)
 _lookups = telemetry.counter(
-    "likeness_gateway_cache_lookups", "Embeddings looked up, by how they were found.", ("result",)
+    "likeness_gateway_cache_lookups", "Vectors looked up, by how they were found.", ("result",)
 )
 _errors = telemetry.counter("likeness_gateway_cache_errors", "Redis commands that failed.")
 
 
-@dataclass(frozen=True)
-class EmbeddingKey:
-    """What decides an embedding's value."""
-
-    pixel_hash: str
-    model: str
-    revision: str
-    preprocessing: str
-
-    @property
-    def name(self) -> str:
-        """Key in Redis."""
-        return f"likeness:embedding:{self.model}:{self.revision}:{self.preprocessing}:{self.pixel_hash}"
-
-    @property
-    def lock(self) -> str:
-        """Key of the lock under which the value is computed."""
-        return f"{self.name}:lock"
-
-    def vector(self, data: bytes) -> EmbeddingVector:
-        """The embedding that a stored value holds."""
-        return EmbeddingVector(self.model, self.revision, self.preprocessing, len(data) // 4, data)
-
-
-Compute = Callable[[Sequence[EmbeddingKey]], Awaitable[list[EmbeddingVector]]]
-"""Embeddings of these keys, in order. Their revision may be newer than the one asked for."""
+Compute = Callable[[Sequence[CacheKey[V]]], Awaitable[list[V]]]
+"""Values of these keys, in order. Their revision may be newer than the one asked for."""
 
 
 class EmbeddingCache:
@@ -91,18 +66,18 @@ class EmbeddingCache:
             redis_url,
             socket_timeout=SOCKET_TIMEOUT_SECONDS,
             socket_connect_timeout=SOCKET_TIMEOUT_SECONDS,
-            # A failed command is not worth the wait: the embedding is computed instead.
+            # A failed command is not worth the wait: the value is computed instead.
             retry=Retry(NoBackoff(), 0),
         )
         self._ttl_seconds = ttl_seconds
         self._lock_seconds = lock_seconds
         self._wait_seconds = wait_seconds
         self._down_until = 0.0
-        self._running: dict[EmbeddingKey, asyncio.Future[EmbeddingVector | None]] = {}
+        self._running: dict[CacheKey[Any], asyncio.Future[Any]] = {}
 
-    async def get_or_compute(self, keys: Sequence[EmbeddingKey], compute: Compute) -> list[EmbeddingVector]:
-        """Embeddings in the order of the keys; `compute` is called for those that nobody has and nobody makes."""
-        found: dict[EmbeddingKey, EmbeddingVector] = {}
+    async def get_or_compute(self, keys: Sequence[CacheKey[V]], compute: Compute[V]) -> list[V]:
+        """Values in the order of the keys; `compute` is called for those that nobody has and nobody makes."""
+        found: dict[CacheKey[V], V] = {}
         while missing := [key for key in dict.fromkeys(keys) if key not in found]:
             joined = {key: self._running[key] for key in missing if key in self._running}
             if own := [key for key in missing if key not in joined]:
@@ -128,7 +103,7 @@ class EmbeddingCache:
         """Closes the connections."""
         await self._redis.aclose()
 
-    async def _lead(self, keys: list[EmbeddingKey], compute: Compute) -> dict[EmbeddingKey, EmbeddingVector]:
+    async def _lead(self, keys: list[CacheKey[V]], compute: Compute[V]) -> dict[CacheKey[V], V]:
         """Finds or computes keys while later callers of this process wait for the outcome."""
         loop = asyncio.get_running_loop()
         futures = {key: loop.create_future() for key in keys}
@@ -151,7 +126,7 @@ class EmbeddingCache:
             for key in keys:
                 del self._running[key]
 
-    async def _find_or_compute(self, keys: list[EmbeddingKey], compute: Compute) -> dict[EmbeddingKey, EmbeddingVector]:
+    async def _find_or_compute(self, keys: list[CacheKey[V]], compute: Compute[V]) -> dict[CacheKey[V], V]:
         found = await self._read(keys)
         _lookups.labels("hit").inc(len(found))
         missing = [key for key in keys if key not in found]
@@ -173,31 +148,27 @@ class EmbeddingCache:
             found |= await self._compute(late, compute)
         return found
 
-    async def _compute(self, keys: list[EmbeddingKey], compute: Compute) -> dict[EmbeddingKey, EmbeddingVector]:
+    async def _compute(self, keys: list[CacheKey[V]], compute: Compute[V]) -> dict[CacheKey[V], V]:
         _lookups.labels("miss").inc(len(keys))
         vectors = await compute(keys)
         await self._write(keys, vectors)
         return dict(zip(keys, vectors, strict=True))
 
-    async def _read(self, keys: Sequence[EmbeddingKey]) -> dict[EmbeddingKey, EmbeddingVector]:
+    async def _read(self, keys: Sequence[CacheKey[V]]) -> dict[CacheKey[V], V]:
         values = await self._try(lambda: self._redis.mget([key.name for key in keys]))
         pairs = zip(keys, cast("list[bytes | None]", values or [None] * len(keys)), strict=True)
         return {key: key.vector(value) for key, value in pairs if value}
 
-    async def _write(self, keys: Sequence[EmbeddingKey], vectors: Sequence[EmbeddingVector]) -> None:
+    async def _write(self, keys: Sequence[CacheKey[V]], vectors: Sequence[V]) -> None:
         async def send() -> None:
             async with self._redis.pipeline(transaction=False) as pipe:
                 for key, vector in zip(keys, vectors, strict=True):
-                    # Under the revision that it has, which a redeployed scorer may just have changed.
-                    actual = replace(
-                        key, model=vector.model, revision=vector.revision, preprocessing=vector.preprocessing
-                    )
-                    pipe.set(actual.name, vector.data, ex=self._ttl_seconds)
+                    pipe.set(key.of(vector).name, vector.data, ex=self._ttl_seconds)
                 await pipe.execute()
 
         await self._try(send)
 
-    async def _lock(self, keys: Sequence[EmbeddingKey], token: str) -> list[EmbeddingKey]:
+    async def _lock(self, keys: Sequence[CacheKey[V]], token: str) -> list[CacheKey[V]]:
         """Keys to compute here: those whose lock was free, or all without Redis."""
 
         async def send() -> list[object]:
@@ -211,7 +182,7 @@ class EmbeddingCache:
             return list(keys)
         return [key for key, locked in zip(keys, answers, strict=True) if locked]
 
-    async def _release(self, keys: Sequence[EmbeddingKey], token: str) -> None:
+    async def _release(self, keys: Sequence[CacheKey[V]], token: str) -> None:
         async def send() -> None:
             async with self._redis.pipeline(transaction=False) as pipe:
                 for key in keys:
@@ -221,9 +192,9 @@ class EmbeddingCache:
         if keys:
             await self._try(send)
 
-    async def _wait(self, keys: Sequence[EmbeddingKey]) -> dict[EmbeddingKey, EmbeddingVector]:
+    async def _wait(self, keys: Sequence[CacheKey[V]]) -> dict[CacheKey[V], V]:
         """Values that other gateways compute, as far as they come in time."""
-        found: dict[EmbeddingKey, EmbeddingVector] = {}
+        found: dict[CacheKey[V], V] = {}
         give_up = time.monotonic() + self._wait_seconds
         poll_seconds = FIRST_POLL_SECONDS
         while time.monotonic() < give_up and not self._is_down():
@@ -238,7 +209,7 @@ class EmbeddingCache:
                 break
         return found
 
-    async def _any_locked(self, keys: Sequence[EmbeddingKey]) -> bool:
+    async def _any_locked(self, keys: Sequence[CacheKey[V]]) -> bool:
         return bool(await self._try(lambda: self._redis.exists(*(key.lock for key in keys))))
 
     def _is_down(self) -> bool:

@@ -30,6 +30,7 @@ NEEDED = (*BACKENDS, "database", "object_store")
 SERVICE_NEEDS: Mapping[str, tuple[str, ...]] = {
     "": NEEDED,
     "likeness.gateway.v1.SessionService": NEEDED,
+    "likeness.gateway.v1.ProfileService": ("scorer", "database", "object_store"),
     "likeness.gateway.v1.ImageService": ("database", "object_store"),
     "likeness.gateway.v1.CatalogService": (),
     "likeness.generator.v1.GeneratorService": ("generator",),

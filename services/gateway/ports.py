@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.common.errors import NotFoundError, Reason
+from services.common.heads import Head
 from services.gateway.domain import (
     Aspect,
     Feedback,
@@ -19,6 +20,7 @@ from services.gateway.domain import (
     Score,
     Tree,
 )
+from services.gateway.profiles.model import FitReport
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,34 @@ class ScoreSubject:
 
 
 @dataclass(frozen=True)
+class DifferenceVector:
+    """What an LPIPS backbone says of a target and a picture: little-endian float16 values, 256 times the difference."""
+
+    metric: str
+    backbone_revision: str
+    preprocessing: str
+    dimensions: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class RankedDifferences:
+    """A person's order of the pictures of one target; the smallest place is the most similar, equal places are ties."""
+
+    target: str
+    differences: tuple[DifferenceVector, ...]
+    places: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class FitOutcome:
+    """The head to use from now on, and how it was found."""
+
+    head: Head
+    report: FitReport
+
+
+@dataclass(frozen=True)
 class CandidateScores:
     """Scores of one candidate in the order of the metrics asked for."""
 
@@ -199,12 +229,36 @@ class ScorerPort(Protocol):
         """Scores in the order of the candidates."""
         ...
 
+    async def compare(
+        self, metric: str, target: bytes, candidates: Sequence[bytes], *, request_id: str
+    ) -> list[DifferenceVector]:
+        """Difference vectors in the order of the candidates; NotFoundError(METRIC_NOT_FOUND) for a metric without."""
+        ...
+
+    async def get_head(self, metric: str) -> Head:
+        """Published head of an LPIPS metric; NotFoundError(METRIC_NOT_FOUND) for a metric without."""
+        ...
+
+    async def fit_head(
+        self, parent: Head, rankings: Sequence[RankedDifferences], *, tastes: Sequence[Head] = (), request_id: str
+    ) -> FitOutcome:
+        """Learns from all rankings of a person, guarded by what it held out."""
+        ...
+
     async def list_metrics(self) -> MetricCatalog:
         """Metrics of the deployment."""
         ...
 
     async def list_models(self) -> list[ModelInfo]:
         """Embedding models of the deployment."""
+        ...
+
+
+class ProfileHeads(Protocol):
+    """Heads of personal metrics, for scoring."""
+
+    async def active_head(self, profile_id: str, *, field: str) -> Head:
+        """Head of a profile's active version; NotFoundError(PROFILE_NOT_FOUND), blamed on `field`."""
         ...
 
 

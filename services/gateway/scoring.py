@@ -1,20 +1,27 @@
-"""The scorer behind the embedding cache: embeds what the cache lacks, then compares in as few calls as possible."""
+"""The scorer behind the cache: embeds what the cache lacks, then compares in as few calls as possible.
+
+Personal metrics are scored beside it (`personal.py`).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from services.common.errors import InvalidInputError, LikenessError
-from services.common.settings import MAX_MESSAGE_BYTES, MEBIBYTE
-from services.gateway.cache import EmbeddingCache, EmbeddingKey
+from services.common.errors import LikenessError
+from services.gateway import batches
+from services.gateway.cache import EmbeddingCache
+from services.gateway.cache_keys import CacheKey, EmbeddingKey
+from services.gateway.domain import Score
+from services.gateway.personal import CachedDifferences, PersonalScoring
 from services.gateway.ports import (
     CandidateScores,
     EmbeddingVector,
     MetricCatalog,
     MetricInfo,
+    ProfileHeads,
     ScorableImage,
     ScorerPort,
     ScoreSubject,
@@ -22,10 +29,6 @@ from services.gateway.ports import (
 
 CATALOG_SECONDS = 30.0
 """How long the scorer's list of metrics and revisions is believed."""
-MAX_PICTURES = 256
-"""Pictures in one call to the scorer."""
-MAX_CALL_BYTES = MAX_MESSAGE_BYTES - MEBIBYTE
-"""Picture bytes in one call; the rest of the message limit is for everything else."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,18 @@ class _Catalog:
     """Of embedding models, by id."""
     read_at: float
 
+    def is_like(self, other: _Catalog) -> bool:
+        """Whether nothing was deployed anew between the two."""
+        return (self.metrics, self.revisions) == (other.metrics, other.revisions)
+
 
 class CachedScoring:
-    """Scoring over a scorer and a cache."""
+    """Scoring over a scorer, a cache and the heads of profiles."""
 
-    def __init__(self, scorer: ScorerPort, cache: EmbeddingCache) -> None:
+    def __init__(self, scorer: ScorerPort, cache: EmbeddingCache, heads: ProfileHeads) -> None:
         self._scorer = scorer
         self._cache = cache
+        self._personal = PersonalScoring(CachedDifferences(scorer, cache), heads)
         self._catalog: _Catalog | None = None
         self._reading = asyncio.Lock()
 
@@ -61,28 +69,40 @@ class CachedScoring:
         """Scores in the order of the candidates.
 
         Raises:
-            NotFoundError: METRIC_NOT_FOUND, as MetricCatalog.find raises it.
-            InvalidInputError: a target and a candidate are too large to be sent together.
+            NotFoundError: METRIC_NOT_FOUND, as MetricCatalog.find raises it, also for what a profile is based on;
+                PROFILE_NOT_FOUND.
+            InvalidInputError: a personal metric has no target, or a target and a candidate are too large to be sent
+                together.
+            UnavailableError: MODEL_UNAVAILABLE, a profile was fitted on another backbone than the scorer has.
         """
-        catalog = await self._current()
-        if any(name not in catalog.metrics.offered for name in metrics):
+        heads = await self._personal.heads_of(metrics)
+        others = tuple(name for name in metrics if name not in heads)
+        # What is cached of personal metrics is scored without any call: how pictures were prepared last is enough.
+        catalog = await self._current() if others else self._catalog or await self._current()
+        needed = [heads[name].backbone.metric if name in heads else name for name in metrics]
+        if any(name not in catalog.metrics.offered for name in needed):
             catalog = await self._current(than=catalog)
-        for index, name in enumerate(metrics):
-            catalog.metrics.find(name, field=f"metrics[{index}]")
+        _check_offered(needed, catalog)
         if not candidates:
             return []
-        job = _Job(self._scorer, self._cache, target, text, tuple(candidates), tuple(metrics), request_id)
+        job = _Job(self._scorer, self._cache, target, text, tuple(candidates), others, request_id)
+
+        async def run(catalog: _Catalog, *, always_send_pictures: bool) -> list[CandidateScores]:
+            personal = await self._personal.score(heads, catalog.metrics, target, candidates, request_id=request_id)
+            scores = await job.run(catalog, always_send_pictures=always_send_pictures)
+            if any(_is_other(score.metric, score.revision, catalog) for one in scores for score in one.scores):
+                self._catalog = None
+            return _in_order(metrics, personal, scores)
+
         try:
-            scores = await job.run(catalog, always_send_pictures=False)
+            return await run(catalog, always_send_pictures=False)
         except LikenessError:
-            # A scorer that was redeployed knows embeddings of other revisions, and needs the pictures instead.
+            # A scorer that was redeployed knows vectors of other revisions, and needs the pictures instead.
             newer = await self._current(than=catalog)
-            if newer.revisions == catalog.revisions:
+            if newer.is_like(catalog):
                 raise
-            return await job.run(newer, always_send_pictures=True)
-        if any(_is_other(score.metric, score.revision, catalog) for one in scores for score in one.scores):
-            self._catalog = None
-        return scores
+            _check_offered(needed, newer)
+            return await run(newer, always_send_pictures=True)
 
     async def _current(self, *, than: _Catalog | None = None) -> _Catalog:
         """The catalog, not older than CATALOG_SECONDS, and another one than `than`."""
@@ -107,6 +127,8 @@ class _Job:
     request_id: str
 
     async def run(self, catalog: _Catalog, *, always_send_pictures: bool) -> list[CandidateScores]:
+        if not self.metrics:
+            return [CandidateScores(()) for _ in self.candidates]
         infos = [catalog.metrics.offered[name] for name in self.metrics]
         compares_pictures = any(info.input == "image-image" for info in infos)
         send_pictures = always_send_pictures or any(not info.embedding_model for info in infos)
@@ -114,7 +136,7 @@ class _Job:
         target = self._subject(self.target, vectors, send_pictures) if compares_pictures and self.target else None
         subjects = [self._subject(candidate, vectors, send_pictures) for candidate in self.candidates]
         scores: list[CandidateScores] = []
-        for chunk in _chunks(subjects, _size(target), MAX_CALL_BYTES):
+        for chunk in batches.split(subjects, _size, base_bytes=_size(target)):
             scores += await self.scorer.score(
                 target=target, text=self.text, candidates=chunk, metrics=self.metrics, request_id=self.request_id
             )
@@ -130,20 +152,19 @@ class _Job:
                 pictures[self.target.pixel_hash] = self.target.data
             revision, preprocessing = catalog.revisions.get(model, used[0].revision), used[0].preprocessing
             keys = [EmbeddingKey(pixel_hash, model, revision, preprocessing) for pixel_hash in pictures]
-            for key, vector in zip(keys, await self._cached(keys, pictures), strict=True):
+            data: dict[CacheKey[EmbeddingVector], bytes] = dict(zip(keys, pictures.values(), strict=True))
+            for key, vector in zip(keys, await self._cached(model, data), strict=True):
                 vectors.setdefault(key.pixel_hash, []).append(vector)
         return vectors
 
-    async def _cached(self, keys: Sequence[EmbeddingKey], pictures: dict[str, bytes]) -> list[EmbeddingVector]:
-        async def embed(missing: Sequence[EmbeddingKey]) -> list[EmbeddingVector]:
-            subjects = [ScoreSubject(pictures[key.pixel_hash]) for key in missing]
+    async def _cached(self, model: str, pictures: Mapping[CacheKey[EmbeddingVector], bytes]) -> list[EmbeddingVector]:
+        async def embed(missing: Sequence[CacheKey[EmbeddingVector]]) -> list[EmbeddingVector]:
             vectors: list[EmbeddingVector] = []
-            for chunk in _chunks(subjects, 0, MAX_CALL_BYTES):
-                images = [subject.data or b"" for subject in chunk]
-                vectors += await self.scorer.embed(missing[0].model, images, request_id=self.request_id)
+            for images in batches.split([pictures[key] for key in missing], len):
+                vectors += await self.scorer.embed(model, images, request_id=self.request_id)
             return vectors
 
-        return await self.cache.get_or_compute(keys, embed)
+        return await self.cache.get_or_compute(list(pictures), embed)
 
     def _subject(
         self, image: ScorableImage, vectors: dict[str, list[EmbeddingVector]], send_picture: bool
@@ -151,22 +172,21 @@ class _Job:
         return ScoreSubject(image.data if send_picture else None, tuple(vectors.get(image.pixel_hash, ())))
 
 
-def _chunks(subjects: Iterable[ScoreSubject], base_bytes: int, limit_bytes: int) -> Iterator[list[ScoreSubject]]:
-    """Subjects in runs that fit one call beside `base_bytes` that every call carries."""
-    chunk: list[ScoreSubject] = []
-    size = base_bytes
-    for index, subject in enumerate(subjects):
-        if base_bytes + _size(subject) > limit_bytes:
-            problem = "is too large to be compared with this target"
-            allowed = f"at most {limit_bytes // MEBIBYTE} MiB for both files"
-            raise InvalidInputError(f"candidates[{index}]", problem, allowed=allowed)
-        if chunk and (size + _size(subject) > limit_bytes or len(chunk) == MAX_PICTURES):
-            yield chunk
-            chunk, size = [], base_bytes
-        chunk.append(subject)
-        size += _size(subject)
-    if chunk:
-        yield chunk
+def _check_offered(metrics: Sequence[str], catalog: _Catalog) -> None:
+    for index, name in enumerate(metrics):
+        catalog.metrics.find(name, field=f"metrics[{index}]")
+
+
+def _in_order(
+    metrics: Sequence[str], personal: Mapping[str, Sequence[Score]], others: Sequence[CandidateScores]
+) -> list[CandidateScores]:
+    """Scores in the order of the metrics; `others` hold those that are not personal, in that order."""
+    merged: list[CandidateScores] = []
+    for index, one in enumerate(others):
+        rest = iter(one.scores)
+        scores = tuple(personal[name][index] if name in personal else next(rest) for name in metrics)
+        merged.append(CandidateScores(scores, one.text_truncated))
+    return merged
 
 
 def _size(subject: ScoreSubject | None) -> int:

@@ -1,4 +1,4 @@
-"""A gateway server: stores, loops and the session service on one database. app.py adds the rest and runs it."""
+"""A gateway server: stores, loops, sessions and profiles on one database. app.py adds the rest and runs it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from dataclasses import dataclass
 import grpc
 from grpc_reflection.v1alpha import reflection
 
-from likeness.gateway.v1 import session_service_pb2, session_service_pb2_grpc
+from likeness.gateway.v1 import (
+    profile_service_pb2,
+    profile_service_pb2_grpc,
+    session_service_pb2,
+    session_service_pb2_grpc,
+)
 from services.common.errors import Reason, UnavailableError
 from services.common.profile import Profile
 from services.common.settings import MAX_MESSAGE_BYTES, Settings
@@ -16,8 +21,13 @@ from services.common.telemetry import get_logger
 from services.gateway.loops.machine import Tools
 from services.gateway.loops.retry import RetryPolicy, retried
 from services.gateway.loops.runner import LoopRunner
-from services.gateway.ports import GeneratorPort, ObjectStore, RefinerPort, Scoring
+from services.gateway.ports import GeneratorPort, ObjectStore, ProfileHeads, RefinerPort, ScorerPort, Scoring
+from services.gateway.profiles.heads import ActiveHeads
+from services.gateway.profiles.learning import Differences, Learner
+from services.gateway.profiles.pictures import Pictures
+from services.gateway.profiles.service import ProfileService
 from services.gateway.rpc.interceptors import CallInterceptor
+from services.gateway.rpc.profile_servicer import ProfileServicer
 from services.gateway.rpc.session_servicer import SessionServicer
 from services.gateway.sessions.feed import Feed
 from services.gateway.sessions.service import Catalog, SessionService
@@ -26,7 +36,8 @@ from services.gateway.store.database import Database
 from services.gateway.store.images import ImageRepository
 from services.gateway.store.leases import LeaseRepository
 from services.gateway.store.migrate import migrate
-from services.gateway.store.notifications import CANCEL_CHANNEL, EVENTS_CHANNEL, Notifications
+from services.gateway.store.notifications import CANCEL_CHANNEL, EVENTS_CHANNEL, PROFILES_CHANNEL, Notifications
+from services.gateway.store.profiles import ProfileRepository
 from services.gateway.store.requests import RequestRepository
 from services.gateway.store.runs import RunRepository
 from services.gateway.store.sessions import SessionRepository
@@ -56,7 +67,10 @@ class Outside:
 
     generator: GeneratorPort
     refiner: RefinerPort
-    scoring: Scoring
+    scorer: ScorerPort
+    differences: Differences
+    scoring: Callable[[ProfileHeads], Scoring]
+    """Makes the scoring, which needs the heads that the gateway stores."""
     objects: ObjectStore
 
 
@@ -75,10 +89,13 @@ class GatewayServer:
         self.images = ImageRepository(self.database, outside.objects)
         requests = RequestRepository(self.database, settings.request_id_ttl_seconds)
         sessions = SessionRepository(self.database, self.images, requests)
+        profiles = ProfileRepository(self.database, self.images, requests)
+        self._heads = ActiveHeads(profiles)
+        self.scoring = outside.scoring(self._heads)
         tools = Tools(
             generator=outside.generator,
             refiner=outside.refiner,
-            scoring=outside.scoring,
+            scoring=self.scoring,
             objects=outside.objects,
             retry=retry or RetryPolicy(),
             generation_timeout_seconds=settings.request_timeout_seconds,
@@ -94,9 +111,12 @@ class GatewayServer:
             max_running=settings.max_running_sessions,
         )
         self._notifications = Notifications(self.database)
-        catalog = Catalog(outside.generator, outside.refiner, outside.scoring, profile)
+        catalog = Catalog(outside.generator, outside.refiner, self.scoring, profile)
         watcher = Watcher(sessions, self._feed)
         self.sessions = SessionService(sessions, self.images, requests, self.runner, watcher, catalog)
+        pictures = Pictures(self.images, outside.objects)
+        learner = Learner(outside.scorer, outside.differences, pictures)
+        self.profiles = ProfileService(profiles, requests, self._heads, outside.scorer, learner, pictures)
         self._server: grpc.aio.Server | None = None
         self.port = 0
 
@@ -114,11 +134,16 @@ class GatewayServer:
         await migrate(self._database_url)
         self._notifications.on(EVENTS_CHANNEL, self._feed.wake)
         self._notifications.on(CANCEL_CHANNEL, self.runner.cancel_here)
+        self._notifications.on(PROFILES_CHANNEL, self._heads.forget)
         self._notifications.start()
         self.runner.start()
         server = grpc.aio.server(interceptors=(CallInterceptor(),), options=SERVER_OPTIONS)
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(SessionServicer(self.sessions), server)
-        names = [session_service_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name]
+        profile_service_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileServicer(self.profiles), server)
+        names = [
+            session_service_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name,
+            profile_service_pb2.DESCRIPTOR.services_by_name["ProfileService"].full_name,
+        ]
         names += [add(server) for add in add_services]
         if self._settings.reflection:
             reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)

@@ -1,8 +1,8 @@
-"""Protobuf messages to the scorer's values and back. The only file of the scorer that knows the contracts' fields."""
+"""Protobuf messages to the scorer's values and back. This file and `head_converters` alone know contracts' fields."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from likeness.scorer.v1 import scorer_service_pb2 as pb
 from likeness.types.v1 import image_pb2, model_pb2, score_pb2
@@ -17,16 +17,17 @@ _INPUTS = {
 }
 
 
-def pictures_from(request: pb.EmbedRequest) -> list[Subject]:
-    """Pictures of an Embed request; InvalidInputError names one that carries no bytes."""
-    subjects = []
-    for index, image in enumerate(request.images):
-        field = f"images[{index}]"
-        data = _bytes_of(image, field)
-        if data is None:
-            raise InvalidInputError(field, "is empty", allowed="the picture's bytes")
-        subjects.append(Subject(field, data))
-    return subjects
+def picture_from(image: image_pb2.Image, field: str) -> Subject:
+    """A picture that must be there; InvalidInputError, blamed on `field`, if it carries no bytes."""
+    data = _bytes_of(image, field)
+    if data is None:
+        raise InvalidInputError(field, "is empty", allowed="the picture's bytes")
+    return Subject(field, data)
+
+
+def pictures_from(images: Iterable[image_pb2.Image], field: str) -> list[Subject]:
+    """Pictures of a repeated field; InvalidInputError names one that carries no bytes."""
+    return [picture_from(image, f"{field}[{index}]") for index, image in enumerate(images)]
 
 
 def query_from(request: pb.ScoreRequest) -> ScoreQuery:

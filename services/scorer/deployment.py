@@ -57,6 +57,30 @@ class ScorerDeployment:
             _set_status(grpc_context, error)
             raise
 
+    async def Compare(self, request: pb.CompareRequest, grpc_context: RayServegRPCContext) -> pb.CompareResponse:
+        """See the contract."""
+        try:
+            return await self._handlers.compare(request)
+        except LikenessError as error:
+            _set_status(grpc_context, error)
+            raise
+
+    async def GetHead(self, request: pb.GetHeadRequest, grpc_context: RayServegRPCContext) -> pb.GetHeadResponse:
+        """See the contract."""
+        try:
+            return await self._handlers.get_head(request)
+        except LikenessError as error:
+            _set_status(grpc_context, error)
+            raise
+
+    async def FitHead(self, request: pb.FitHeadRequest, grpc_context: RayServegRPCContext) -> pb.FitHeadResponse:
+        """See the contract."""
+        try:
+            return await self._handlers.fit_head(request)
+        except LikenessError as error:
+            _set_status(grpc_context, error)
+            raise
+
     async def ListMetrics(
         self, request: pb.ListMetricsRequest, grpc_context: RayServegRPCContext
     ) -> pb.ListMetricsResponse:

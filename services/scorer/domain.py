@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.common.heads import Recipe
 from services.scorer.metrics.base import MetricSpec, Value
 
 
@@ -59,3 +60,49 @@ class CandidateScores:
 
     scores: tuple[Score, ...]
     text_truncated: bool
+
+
+@dataclass(frozen=True)
+class DifferenceVector:
+    """What an LPIPS backbone says of a pair, as it travels: little-endian float16 values, 256 times the difference."""
+
+    metric: str
+    backbone_revision: str
+    preprocessing: str
+    dimensions: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class RankedDifferences:
+    """A person's order of the pictures of one target, as sent; `field` is its place in the request."""
+
+    field: str
+    target: str
+    differences: tuple[DifferenceVector, ...]
+    places: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class SentHead:
+    """A head as sent, not yet checked; `field` is its place in the request."""
+
+    field: str
+    metric: str
+    backbone_revision: str
+    layer_channels: tuple[int, ...]
+    weights: bytes
+    """Little-endian float32."""
+    recipe: Recipe
+    parent_revision: str
+    revision: str
+    """Digest to check; empty if none was given."""
+
+
+@dataclass(frozen=True)
+class FitQuery:
+    """What to learn from."""
+
+    parent: SentHead
+    rankings: tuple[RankedDifferences, ...]
+    tastes: tuple[SentHead, ...]

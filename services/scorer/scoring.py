@@ -26,6 +26,7 @@ from services.scorer.metrics.base import (
     Value,
     Vector,
 )
+from services.scorer.metrics.lpips_distance import Lpips
 from services.scorer.metrics.text_pair import PictureMetric, TextPairMetric, VectorMetric
 from services.scorer.pictures import Picture
 from services.scorer.subjects import Prepared, decode, prepare
@@ -82,6 +83,22 @@ def embed(embedder: Embedder, subjects: Sequence[Subject], check: Check) -> list
         if missing:
             vectors.update(zip(missing, _pass(embedder, list(missing.values())), strict=True))
     return [vectors[pixel_hash] for pixel_hash in order]
+
+
+def compare(metric: Lpips, target: Subject, candidates: Sequence[Subject], check: Check) -> list[Vector]:
+    """Difference vectors v [channels of all layers] in the order of the candidates.
+
+    Raises:
+        InvalidInputError: a picture cannot be taken.
+        CancelledError: `check` said so.
+    """
+    reference = decode(target.data or b"", target.field)
+    rows: list[Vector] = []
+    for batch in _decoded((Prepared({}, decode(s.data or b"", s.field)) for s in candidates), check):
+        start = time.perf_counter()
+        rows += list(metric.differences(reference, [_picture(one) for one in batch]))
+        _metric_seconds.labels(metric.spec.id).observe(time.perf_counter() - start)
+    return rows
 
 
 class _Run:

@@ -1,4 +1,4 @@
-"""The scorer as a domain object: embeds, scores, lists. Knows neither gRPC nor Ray."""
+"""The scorer as a domain object: embeds, scores, compares, learns, lists. Knows neither gRPC nor Ray."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import TypeVar
 
 from services.common import telemetry
 from services.common.errors import CancelledError, InvalidInputError
-from services.scorer import scoring
-from services.scorer.domain import CandidateScores, KnownEmbedding, ScoreQuery, Subject
+from services.common.heads import Head
+from services.scorer import differences, learning, scoring
+from services.scorer.domain import CandidateScores, DifferenceVector, FitQuery, KnownEmbedding, ScoreQuery, Subject
 from services.scorer.metrics.base import EmbedderSpec, MetricInput, MetricSpec
 from services.scorer.registry import Registry
 from services.scorer.scoring import Check
@@ -20,6 +21,9 @@ from services.scorer.scoring import Check
 MAX_PICTURES = 256
 MAX_METRICS = 32
 MAX_TEXT_CHARACTERS = 2000
+MAX_RANKINGS = 256
+MIN_RANKED, MAX_RANKED = 2, 64
+MAX_TASTES = 32
 WORKERS = 2
 """Requests computed at once: one decodes and hashes while the other one's forward pass runs."""
 
@@ -89,6 +93,41 @@ class Scorer:
                 raise InvalidInputError("text", f"metric {metric.spec.id} needs it", allowed="a text that is not blank")
         return await self._in_worker(lambda check: scoring.score(query, metrics, check))
 
+    async def compare(self, metric: str, target: Subject, candidates: Sequence[Subject]) -> list[DifferenceVector]:
+        """Difference vectors in the order of the candidates.
+
+        Raises:
+            NotFoundError: there is no such metric, or it has no difference vectors.
+            InvalidInputError: too few or too many candidates, or a picture cannot be taken.
+        """
+        lpips = differences.lpips_of(self._registry, metric, field="metric")
+        _check_count("candidates", len(candidates), MAX_PICTURES, "candidates")
+
+        def work(check: Check) -> list[DifferenceVector]:
+            vectors = scoring.compare(lpips, target, candidates, check)
+            return [differences.encode(lpips, vector) for vector in vectors]
+
+        return await self._in_worker(work)
+
+    def published_head(self, metric: str) -> Head:
+        """LPIPS's own weights; NotFoundError for a metric without a head."""
+        return differences.lpips_of(self._registry, metric, field="metric").head
+
+    async def fit_head(self, query: FitQuery) -> learning.Learned:
+        """Learns a head from rankings and says whether it may be used.
+
+        Raises:
+            NotFoundError: the parent is of a metric without a head.
+            InvalidInputError: too few or too many rankings, vectors or tastes, or one is broken or not of the backbone.
+        """
+        lpips = differences.lpips_of(self._registry, query.parent.metric, field="parent.metric")
+        _check_count("rankings", len(query.rankings), MAX_RANKINGS, "rankings")
+        for ranking in query.rankings:
+            field, count = f"{ranking.field}.differences", len(ranking.differences)
+            _check_count(field, count, MAX_RANKED, "vectors", least=MIN_RANKED)
+        _check_count("tastes", len(query.tastes), MAX_TASTES, "heads", least=0)
+        return await self._in_worker(lambda check: learning.learn(lpips, query, check))
+
     async def _in_worker(self, work: Callable[[Check], Result]) -> Result:
         """Runs work in a thread; when the caller goes away, the work ends at its next check."""
         unwanted = threading.Event()
@@ -106,6 +145,6 @@ class Scorer:
                 unwanted.set()
 
 
-def _check_count(field: str, count: int, most: int, what: str) -> None:
-    if not 1 <= count <= most:
-        raise InvalidInputError(field, f"has {count} {what}", allowed=f"1 to {most}")
+def _check_count(field: str, count: int, most: int, what: str, *, least: int = 1) -> None:
+    if not least <= count <= most:
+        raise InvalidInputError(field, f"has {count} {what}", allowed=f"{least} to {most}")

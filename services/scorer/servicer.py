@@ -1,4 +1,4 @@
-"""The scorer's three RPCs for a plain gRPC server; Ray Serve answers through the same handlers."""
+"""The scorer's RPCs for a plain gRPC server; Ray Serve answers through the same handlers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from likeness.scorer.v1 import scorer_service_pb2_grpc as pb_grpc
 from services.common import telemetry
 from services.common.errors import InternalError, LikenessError
 from services.common.grpc_errors import code_of, to_detail
-from services.scorer import converters
+from services.scorer import converters, head_converters
 from services.scorer.service import Scorer
 
 log = telemetry.get_logger(__name__)
@@ -29,7 +29,8 @@ class Handlers:
         """Embeds pictures with one model."""
 
         async def work() -> pb.EmbedResponse:
-            return converters.embed_response(await self._scorer.embed(request.model, converters.pictures_from(request)))
+            pictures = converters.pictures_from(request.images, "images")
+            return converters.embed_response(await self._scorer.embed(request.model, pictures))
 
         return await _answered("Embed", request.request_id, work())
 
@@ -40,6 +41,32 @@ class Handlers:
             return converters.score_response(await self._scorer.score(converters.query_from(request)))
 
         return await _answered("Score", request.request_id, work())
+
+    async def compare(self, request: pb.CompareRequest) -> pb.CompareResponse:
+        """Makes difference vectors."""
+
+        async def work() -> pb.CompareResponse:
+            target = converters.picture_from(request.target, "target")
+            candidates = converters.pictures_from(request.candidates, "candidates")
+            return head_converters.compare_response(await self._scorer.compare(request.metric, target, candidates))
+
+        return await _answered("Compare", request.request_id, work())
+
+    async def get_head(self, request: pb.GetHeadRequest) -> pb.GetHeadResponse:
+        """Gives a published head."""
+
+        async def work() -> pb.GetHeadResponse:
+            return head_converters.head_response(self._scorer.published_head(request.metric))
+
+        return await _answered("GetHead", "", work())
+
+    async def fit_head(self, request: pb.FitHeadRequest) -> pb.FitHeadResponse:
+        """Learns a head from rankings."""
+
+        async def work() -> pb.FitHeadResponse:
+            return head_converters.fit_response(await self._scorer.fit_head(head_converters.fit_query_from(request)))
+
+        return await _answered("FitHead", request.request_id, work())
 
     async def list_metrics(self) -> pb.ListMetricsResponse:
         """Lists metrics, present and absent, and embedding models."""
@@ -71,6 +98,33 @@ class ScorerServicer(pb_grpc.ScorerServiceServicer):
         """See the contract."""
         try:
             return await self._handlers.score(request)
+        except LikenessError as error:
+            await _abort(context, error)
+
+    async def Compare(
+        self, request: pb.CompareRequest, context: grpc.aio.ServicerContext[pb.CompareRequest, pb.CompareResponse]
+    ) -> pb.CompareResponse:
+        """See the contract."""
+        try:
+            return await self._handlers.compare(request)
+        except LikenessError as error:
+            await _abort(context, error)
+
+    async def GetHead(
+        self, request: pb.GetHeadRequest, context: grpc.aio.ServicerContext[pb.GetHeadRequest, pb.GetHeadResponse]
+    ) -> pb.GetHeadResponse:
+        """See the contract."""
+        try:
+            return await self._handlers.get_head(request)
+        except LikenessError as error:
+            await _abort(context, error)
+
+    async def FitHead(
+        self, request: pb.FitHeadRequest, context: grpc.aio.ServicerContext[pb.FitHeadRequest, pb.FitHeadResponse]
+    ) -> pb.FitHeadResponse:
+        """See the contract."""
+        try:
+            return await self._handlers.fit_head(request)
         except LikenessError as error:
             await _abort(context, error)
 

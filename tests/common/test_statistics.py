@@ -14,6 +14,8 @@ from services.common.statistics import (
     IccForm,
     average_ranks,
     chi_square_uniform,
+    counted_icc,
+    counted_rho,
     icc_value,
     paired_bootstrap,
     spearman,
@@ -64,6 +66,26 @@ class TestSpearman:
         assert caught.value.field == field
 
 
+class TestCountedCoefficients:
+    """Values that come several times count as often as if they were written several times."""
+
+    counts = np.random.default_rng(4).integers(0, 4, (20, 9)).astype(float)
+    ratings = np.random.default_rng(5).integers(1, 6, (9, 3)).astype(float)
+
+    @pytest.mark.parametrize("form", list(IccForm))
+    def test_icc(self, form: IccForm) -> None:
+        written = [icc_value(np.repeat(self.ratings, row.astype(int), axis=0), form) for row in self.counts]
+        assert counted_icc(self.ratings, self.counts, form) == pytest.approx(written, abs=1e-12)
+
+    def test_rho_with_ties(self) -> None:
+        a, b = self.ratings[:, 0], self.ratings[:, 1]
+        written = [spearman(np.repeat(a, row.astype(int)), np.repeat(b, row.astype(int))).rho for row in self.counts]
+        assert counted_rho(a, b, self.counts) == pytest.approx(written, abs=1e-12)
+
+    def test_a_constant_side_has_no_rho(self) -> None:
+        assert np.isnan(counted_rho(np.arange(3.0), np.array([1.0, 1.0, 2.0]), np.array([[1.0, 1.0, 0.0]]))).all()
+
+
 class TestPairedBootstrap:
     """The difference of a statistic between two methods on the same groups."""
 
@@ -73,15 +95,15 @@ class TestPairedBootstrap:
 
         def difference(drawn: NDArray[np.int64]) -> float:
             groups = [int(index) for index in drawn]
-            return _agreement(np.concatenate([other[i] for i in groups])) - _agreement(
-                np.concatenate([one[i] for i in groups])
-            )
+            found = [np.concatenate([method[i] for i in groups]) for method in (one, other)]
+            first, second = (icc_value(items, IccForm.AGREEMENT_MEAN) for items in found)
+            return second - first
 
         theirs = stats.bootstrap(
             (np.arange(12),), difference, n_resamples=600, vectorized=False, method="percentile", rng=2
         )
         interval = theirs.confidence_interval
-        assert ours.difference == difference(np.arange(12))
+        assert ours.difference == pytest.approx(difference(np.arange(12)))
         assert (ours.low, ours.high) == (pytest.approx(interval.low, abs=0.05), pytest.approx(interval.high, abs=0.05))
 
     def test_a_clear_gain_is_significant_and_none_is_not(self) -> None:
@@ -109,7 +131,14 @@ class TestPairedBootstrap:
     def test_groups_are_drawn_whole(self) -> None:
         groups = [np.full((size, 1), float(value)) for size, value in ((1, 0), (3, 10), (6, 100))]
         seen: set[float] = set()
-        paired_bootstrap(groups, groups, lambda items: float(seen.add(items.sum()) or 0), resamples=60)
+
+        def total(items: Items, counts: Items) -> Items:
+            sums = counts @ items[:, 0]
+            if len(sums) > 1:
+                seen.update(sums.tolist())
+            return np.zeros(len(sums))
+
+        paired_bootstrap(groups, groups, total, resamples=60)
         # Three draws of the sums 0, 30 and 600.
         assert seen <= {30.0 * a + 600.0 * b for a in range(4) for b in range(4 - a)}
         assert len(seen) > 5
@@ -122,7 +151,7 @@ class TestPairedBootstrap:
         with pytest.raises(InvalidInputError, match="resamples"):
             paired_bootstrap(one, other, _agreement, resamples=1)
         with pytest.raises(InvalidInputError, match="no finite statistic"):
-            paired_bootstrap(one, other, lambda _items: -np.inf, resamples=10)
+            paired_bootstrap(one, other, lambda _items, counts: np.full(len(counts), -np.inf), resamples=10)
 
 
 class TestChiSquare:
@@ -158,5 +187,5 @@ def _methods(groups: int, gain: float) -> tuple[list[Items], list[Items]]:
     return one, other
 
 
-def _agreement(items: Items) -> float:
-    return icc_value(items, IccForm.AGREEMENT_MEAN)
+def _agreement(items: Items, counts: Items) -> Items:
+    return counted_icc(items, counts, IccForm.AGREEMENT_MEAN)

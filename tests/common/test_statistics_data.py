@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from services.common.statistics import (
     IccForm,
     KooLiBand,
     chi_square_uniform,
+    counted_icc,
     icc,
-    icc_value,
     paired_bootstrap,
     spearman,
 )
@@ -55,9 +56,7 @@ def test_people_agree_more_on_consistency_than_on_quality(ratings: Array) -> Non
         [_by_picture(ratings[:, sample : sample + 1], aspect) for sample in range(ratings.shape[1])]
         for aspect in (1, 0)
     )
-    found = paired_bootstrap(
-        quality, consistency, lambda table: icc_value(table, IccForm.AGREEMENT_SINGLE), resamples=100
-    )
+    found = paired_bootstrap(quality, consistency, partial(counted_icc, form=IccForm.AGREEMENT_SINGLE), resamples=100)
     assert found.groups == 197
     assert 0 < found.low < found.difference == pytest.approx(0.617 - 0.453, abs=0.002)
     assert found.p == pytest.approx(2 / 101)

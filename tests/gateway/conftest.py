@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from likeness.gateway.v1 import session_service_pb2 as pb
+from likeness.gateway.v1.profile_service_pb2_grpc import ProfileServiceStub
 from likeness.gateway.v1.session_service_pb2_grpc import SessionServiceStub
 from likeness.types.v1 import image_pb2
 from services.common.profile import Defaults, GeneratorModel, Profile
@@ -28,6 +29,7 @@ from services.gateway.loops.retry import RetryPolicy
 from services.gateway.server import GatewayServer, Outside
 from services.gateway.store.migrate import migrate
 from tests.gateway import doubles
+from tests.gateway.scorer_double import Scorer
 
 TARGET = doubles.draw("rgb 200 60 90", 7)
 
@@ -53,12 +55,19 @@ class Parts:
 
     generator: doubles.Generator = field(default_factory=doubles.Generator)
     refiner: doubles.Refiner = field(default_factory=doubles.Refiner)
-    scorer: doubles.Scorer = field(default_factory=doubles.Scorer)
+    scorer: Scorer = field(default_factory=Scorer)
     objects: doubles.Objects = field(default_factory=doubles.Objects)
 
     def outside(self) -> Outside:
         """As the gateway takes them."""
-        return Outside(self.generator, self.refiner, self.scorer, self.objects)
+        return Outside(
+            generator=self.generator,
+            refiner=self.refiner,
+            scorer=self.scorer,
+            differences=self.scorer,
+            scoring=self.scorer.with_heads,
+            objects=self.objects,
+        )
 
 
 @dataclass
@@ -73,6 +82,11 @@ class Gateway:
     def stub(self) -> SessionServiceStub:
         """Client of the session service."""
         return SessionServiceStub(self.channel)
+
+    @property
+    def profiles(self) -> ProfileServiceStub:
+        """Client of the profile service."""
+        return ProfileServiceStub(self.channel)
 
     async def create(self, **fields: object) -> str:
         """Name of a new session on TARGET."""
@@ -158,5 +172,5 @@ async def clear(database_url: str) -> None:
     """Empties every table."""
     engine = create_async_engine(database_url, poolclass=NullPool)
     async with engine.begin() as connection:
-        await connection.execute(text("TRUNCATE sessions, images, requests CASCADE"))
+        await connection.execute(text("TRUNCATE sessions, images, profiles, requests CASCADE"))
     await engine.dispose()

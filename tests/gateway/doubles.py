@@ -107,56 +107,6 @@ class Generator:
         ]
 
 
-class Scorer:
-    """Compares pixels: "pixels", "red", "green", "blue", and "named" for a text; "lpips-squeeze" is absent."""
-
-    def __init__(self) -> None:
-        self.calls: list[int] = []
-        self.scored: Counter[str] = Counter()
-        self.failures: list[LikenessError] = []
-        self.broken_metrics: set[str] = set()
-
-    async def score(
-        self,
-        *,
-        target: ports.ScorableImage | None,
-        text: str,
-        candidates: Sequence[ports.ScorableImage],
-        metrics: Sequence[str],
-        request_id: str,
-    ) -> list[ports.CandidateScores]:
-        """Scores in order."""
-        self.calls.append(len(candidates))
-        if self.failures:
-            raise self.failures.pop(0)
-        assert target is not None
-        results = []
-        for one in candidates:
-            self.scored[one.pixel_hash] += 1
-            results.append(ports.CandidateScores(tuple(self._score(m, target.data, text, one.data) for m in metrics)))
-        return results
-
-    def _score(self, metric: str, target: bytes, text: str, data: bytes) -> domain.Score:
-        if metric in self.broken_metrics:
-            error = domain.ItemError(Reason.INTERNAL.value, "this metric is broken")
-            return domain.Score(metric, "s1", 0.0, 0.0, True, error=error)
-        if metric == "named":
-            value = likeness(draw(text, 0), data)
-        else:
-            value = likeness(target, data, {"red": 0, "green": 1, "blue": 2}.get(metric))
-        raw = float("inf") if metric == "blue" and value == 1.0 else value
-        return domain.Score(metric, "s1", raw, value, True, minimum=0.0, maximum=1.0)
-
-    async def metrics(self) -> ports.MetricCatalog:
-        """Metrics by id."""
-        inputs = {name: "image-image" for name in ("pixels", "red", "green", "blue")} | {"named": "text-image"}
-        offered = {
-            name: ports.MetricInfo(name, "s1", name, kind, True, 0.0, 1.0, "rgb8", "", None, True, "Apache-2.0")
-            for name, kind in inputs.items()
-        }
-        return ports.MetricCatalog(offered, {"lpips-squeeze": "its weights are not here"})
-
-
 class Refiner:
     """Strategies "painter" (varies and moves colors) and "stubborn" (never changes the prompt)."""
 

@@ -1,10 +1,11 @@
-"""The embedding cache on a real Redis: found, computed once, and gone without harm."""
+"""The cache on a real Redis: found, computed once, and gone without harm."""
 
 from __future__ import annotations
 
 import asyncio
 import struct
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
@@ -14,8 +15,9 @@ from redis.asyncio import Redis
 from services.cluster.redis_server import RedisServer
 from services.common.errors import OverloadedError, Reason, UnavailableError
 from services.gateway import cache as module
-from services.gateway.cache import EmbeddingCache, EmbeddingKey
-from services.gateway.ports import EmbeddingVector
+from services.gateway.cache import EmbeddingCache
+from services.gateway.cache_keys import DifferenceKey, EmbeddingKey
+from services.gateway.ports import DifferenceVector, EmbeddingVector
 
 pytestmark = pytest.mark.integration
 
@@ -231,3 +233,35 @@ async def test_while_redis_is_down_it_is_not_asked_each_time(
     compute.asked.clear()
     await cache.get_or_compute(KEYS[2:3], compute)
     assert compute.asked == []
+
+
+PAIR = DifferenceKey("a" * 64, "b" * 64, "channels", "b1", "pair-1")
+
+
+async def difference(keys: Sequence[DifferenceKey]) -> list[DifferenceVector]:
+    return [DifferenceVector("channels", "b1", "pair-1", 2, struct.pack("<2e", 1.5, 256)) for _ in keys]
+
+
+async def test_difference_vectors_are_raw_float16_of_their_pair(cache: EmbeddingCache, client: Redis) -> None:
+    made = await cache.get_or_compute([PAIR], difference)
+    assert await client.get(PAIR.name) == struct.pack("<2e", 1.5, 256)
+    compute = Computer()
+    assert await cache.get_or_compute([PAIR], compute) == made == await difference([PAIR])
+    assert compute.asked == []
+
+
+@pytest.mark.parametrize("field", ["target_hash", "candidate_hash", "metric", "backbone_revision", "preprocessing"])
+def test_every_part_of_a_pairs_key_counts(field: str) -> None:
+    other = replace(PAIR, **{field: "f" * 64})
+    assert other.name != PAIR.name and other != PAIR and hash(other) != hash(PAIR)
+    swapped = replace(PAIR, target_hash=PAIR.candidate_hash, candidate_hash=PAIR.target_hash)
+    assert swapped.name != PAIR.name, "LPIPS of pictures of two sizes is not symmetric"
+
+
+async def test_a_newer_backbones_vectors_are_kept_under_its_own_name(cache: EmbeddingCache, client: Redis) -> None:
+    async def newer(keys: Sequence[DifferenceKey]) -> list[DifferenceVector]:
+        return [replace(vector, backbone_revision="b2") for vector in await difference(keys)]
+
+    await cache.get_or_compute([PAIR], newer)
+    assert not await client.exists(PAIR.name)
+    assert await client.exists(replace(PAIR, backbone_revision="b2").name)

@@ -140,7 +140,7 @@ async def test_a_backend_that_went_away_is_found_again(backends: Backends, score
     waiting = asyncio.create_task(scorer.list_metrics())
     await asyncio.sleep(0.05)
     await backends.start()
-    assert len((await waiting).offered) == 3
+    assert "mean" in (await waiting).offered
 
 
 async def test_cancelling_the_caller_cancels_the_call(backends: Backends, scorer: ScorerClient) -> None:

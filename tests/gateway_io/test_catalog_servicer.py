@@ -71,7 +71,7 @@ async def test_no_answer_at_all_is_unavailable(backends: Backends, stub: Catalog
 
 async def test_metrics_with_the_defaults_that_are_offered(stub: CatalogServiceStub) -> None:
     response = await stub.ListMetrics(pb.ListMetricsRequest())
-    assert [metric.id for metric in response.metrics] == ["mean", "pixels", "mean-text"]
+    assert [metric.id for metric in response.metrics] == ["mean", "pixels", "mean-text", "bright", "channels"]
     assert list(response.default_metrics) == ["pixels", "mean"]
     assert list(response.default_selection_metrics) == ["mean"]
     assert [(metric.id, metric.reason) for metric in response.absent] == [("heavy", "its weights are not here")]

@@ -8,7 +8,16 @@ from contextlib import aclosing
 import grpc
 import pytest
 
-from services.common.errors import InternalError, OverloadedError, Reason, UnavailableError
+from services.common.errors import (
+    InternalError,
+    InvalidInputError,
+    NotFoundError,
+    OverloadedError,
+    Reason,
+    UnavailableError,
+)
+from services.common.heads import Recipe, head_of
+from services.gateway import batches
 from services.gateway.backends.clients import GeneratorClient, RefinerClient, ScorerClient
 from services.gateway.domain import Aspect, Feedback, PromptAttempt, PromptEdit
 from services.gateway.ports import (
@@ -17,9 +26,11 @@ from services.gateway.ports import (
     GenerationFailure,
     GenerationItem,
     GenerationProgress,
+    RankedDifferences,
     ScoreSubject,
 )
-from tests.gateway_io.seam import Backends, mean_color, picture
+from services.gateway.profiles.model import FitDecision, FitReport
+from tests.gateway_io.seam import BACKBONE, Backends, difference, mean_color, picture
 
 
 async def generate(backends: Backends, *items: GenerationItem) -> list[GenerationEvent]:
@@ -123,6 +134,68 @@ def _without_pictures(model: str, images: object, request_id: str) -> object:
     from likeness.scorer.v1 import scorer_service_pb2
 
     return scorer_service_pb2.EmbedRequest(model=model, request_id=request_id)
+
+
+async def test_pairs_are_compared_in_as_many_calls_as_they_need(
+    backends: Backends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = ScorerClient(backends.address)
+    red, colors = picture("red"), [picture(color) for color in ("red", "blue", "lime", "white", "black")]
+    monkeypatch.setattr(batches, "MAX_PICTURES", 2)
+    vectors = await client.compare("channels", red, colors, request_id="r")
+    assert [len(request.candidates) for request in backends.scorer.compared] == [2, 2, 1]
+    assert {request.request_id for request in backends.scorer.compared} == {"r"}
+    for vector, color in zip(vectors, colors, strict=True):
+        assert vector.data == (difference(red, color) * 256).astype("<f2").tobytes()
+    first = vectors[0]
+    assert (first.metric, first.backbone_revision, first.preprocessing, first.dimensions) == (
+        "channels",
+        "b1",
+        "pair-1",
+        3,
+    )
+    # The target travels with every call.
+    monkeypatch.setattr(batches, "MAX_CALL_BYTES", len(red) + len(colors[1]) + 1)
+    await client.compare("channels", red, colors[1:3], request_id="r")
+    assert [len(request.candidates) for request in backends.scorer.compared[3:]] == [1, 1]
+    monkeypatch.setattr(batches, "MAX_CALL_BYTES", len(red) + len(colors[1]) - 1)
+    calls = len(backends.scorer.calls)
+    with pytest.raises(InvalidInputError) as caught:
+        await client.compare("channels", red, [colors[1]], request_id="r")
+    assert (caught.value.field, len(backends.scorer.calls)) == ("candidates[0]", calls)
+    await client.close()
+
+
+async def test_a_comparison_is_tried_again_and_a_refusal_is_passed_on(backends: Backends) -> None:
+    client = ScorerClient(backends.address)
+    backends.scorer.failures.add(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+    assert len(await client.compare("channels", picture("red"), [picture("blue")], request_id="")) == 1
+    assert backends.scorer.calls == ["Compare"] * 2
+    for call in (client.compare("mean", picture("red"), [picture("blue")], request_id=""), client.get_head("mean")):
+        with pytest.raises(NotFoundError) as caught:
+            await call
+        assert caught.value.reason is Reason.METRIC_NOT_FOUND
+    await client.close()
+
+
+async def test_a_head_is_got_and_one_is_learned(backends: Backends) -> None:
+    client = ScorerClient(backends.address)
+    published = await client.get_head("channels")
+    assert (published, published.revision) == (head_of(BACKBONE, [1, 1, 1]), head_of(BACKBONE, [1, 1, 1]).revision)
+    parent = head_of(BACKBONE, [1, 2, 3], recipe=Recipe.MARGIN, parent=published.revision)
+    colors = [picture("blue"), picture("lime")]
+    vectors = tuple(await client.compare("channels", picture("red"), colors, request_id=""))
+    rankings = [RankedDifferences("a", vectors, (2.0, 1.0)), RankedDifferences("b", vectors, (1.0, 1.0))]
+    outcome = await client.fit_head(parent, rankings, tastes=[published], request_id="r" * 70)
+    assert outcome.head.weights == parent.weights
+    assert outcome.report == FitReport(FitDecision.PARENT, "kept the parent", 2, 2)
+    sent = backends.scorer.fits[0]
+    assert sent.request_id == "r" * 64
+    assert (sent.parent.revision, sent.parent.parent_revision) == (parent.revision, published.revision)
+    assert [taste.revision for taste in sent.tastes] == [published.revision]
+    assert [(one.target, list(one.places)) for one in sent.rankings] == [("a", [2, 1]), ("b", [1, 1])]
+    assert [one.data for one in sent.rankings[1].differences] == [vector.data for vector in vectors]
+    await client.close()
 
 
 async def test_the_refiners_four_verbs(backends: Backends) -> None:

@@ -17,7 +17,9 @@ from likeness.types.v1 import image_pb2
 from services.cluster.postgres import Postgres
 from services.cluster.redis_server import RedisServer
 from services.cluster.state import make_run_dir, remove_run_dir
+from services.common.heads import head_of
 from services.common.images import content_hash
+from services.gateway import scoring
 from services.gateway.backends.clients import ScorerClient
 from services.gateway.cache import EmbeddingCache
 from services.gateway.objects import LocalObjectStore
@@ -28,12 +30,13 @@ from services.gateway.store.database import Database
 from services.gateway.store.images import ImageRepository
 from services.gateway.store.migrate import migrate
 from tests.cluster.running import home_folder
-from tests.gateway_io.seam import Backends, picture
+from tests.gateway_io.seam import BACKBONE, Backends, Profiles, picture
 from tests.gateway_io.test_catalog_servicer import PROFILE
 
 pytestmark = pytest.mark.integration
 
 RED, BLUE = picture("red"), picture("blue")
+PROFILES = Profiles({"anna": head_of(BACKBONE, [0.5, 0.25, 0])})
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +58,9 @@ async def stub(
 ) -> AsyncIterator[ImageServiceStub]:
     database, objects = Database(database_url), LocalObjectStore(tmp_path / "objects")
     scorer, cache = ScorerClient(backends.address), EmbeddingCache(redis.url, ttl_seconds=100)
-    servicer = ImageServicer(objects, ImageRepository(database, objects), CachedScoring(scorer, cache), PROFILE)
+    servicer = ImageServicer(
+        objects, ImageRepository(database, objects), CachedScoring(scorer, cache, PROFILES), PROFILE
+    )
     server = grpc.aio.server(interceptors=[CallInterceptor()])
     add_ImageServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -144,6 +149,33 @@ async def test_a_text_alone_is_scored_by_the_metrics_that_read_text(stub: ImageS
     assert [(score.metric, score.raw) for score in response.candidates[0].scores] == [("mean-text", 1)]
 
 
+async def test_pictures_alone_are_scored_by_what_reads_pictures(stub: ImageServiceStub) -> None:
+    response = await stub.ScoreImages(pb.ScoreImagesRequest(candidates=by_bytes(RED), metrics=["bright"]))
+    assert response.candidates[0].scores[0].raw == pytest.approx(1 / 3)
+
+
+async def test_personal_metrics_score_known_pictures_while_the_scorer_is_away(
+    backends: Backends, stub: ImageServiceStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = [(await stub.UploadImage(pb.UploadImageRequest(data=data))).info.content_hash for data in (RED, BLUE)]
+    target, candidate = (image_pb2.Image(content_hash=one) for one in stored)
+    request = pb.ScoreImagesRequest(target=target, candidates=[candidate], metrics=["clpips:anna"])
+    before = await stub.ScoreImages(request)
+    assert [(score.metric, score.raw) for score in before.candidates[0].scores] == [("clpips:anna", 0.5)]
+    await backends.stop()
+    monkeypatch.setattr(scoring, "CATALOG_SECONDS", 0)
+    assert await stub.ScoreImages(request) == before
+
+
+async def test_without_a_target_personal_metrics_are_refused_like_others(stub: ImageServiceStub) -> None:
+    said = []
+    for name in ("mean", "clpips:anna"):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.ScoreImages(pb.ScoreImagesRequest(candidates=by_bytes(RED), metrics=["mean-text", name]))
+        said.append((caught.value.details() or "").replace(name, "*"))
+    assert said[0] == said[1] and "target" in said[0]
+
+
 async def test_the_request_id_reaches_the_scorer(backends: Backends, stub: ImageServiceStub) -> None:
     request = pb.ScoreImagesRequest(target=by_bytes(RED)[0], candidates=by_bytes(RED), metrics=["pixels"])
     await stub.ScoreImages(request, metadata=(("x-request-id", "mine-1"),))
@@ -157,6 +189,8 @@ async def test_the_request_id_reaches_the_scorer(backends: Backends, stub: Image
         ({"metrics": ["mean-text"]}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "text"),
         ({"target": None}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "target"),
         ({"target": None, "metrics": ["mean"]}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "target"),
+        ({"metrics": ["mean", "clpips:carl"]}, grpc.StatusCode.NOT_FOUND, "PROFILE_NOT_FOUND", ""),
+        ({"target": None, "metrics": ["clpips:anna"]}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "target"),
         ({"target": b"broken"}, grpc.StatusCode.INVALID_ARGUMENT, "IMAGE_UNREADABLE", "target.data"),
         ({"candidates": []}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "candidates"),
         ({"candidates": [RED] * 257}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "candidates"),

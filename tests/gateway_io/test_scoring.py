@@ -10,18 +10,18 @@ import pytest_asyncio
 from services.cluster.redis_server import RedisServer
 from services.common import images
 from services.common.errors import InvalidInputError, NotFoundError, OverloadedError, Reason
-from services.gateway import scoring as module
+from services.gateway import batches
 from services.gateway.backends.clients import ScorerClient
 from services.gateway.cache import EmbeddingCache
 from services.gateway.ports import CandidateScores, ScorableImage
 from services.gateway.scoring import CachedScoring
-from tests.gateway_io.seam import Backends, picture
+from tests.gateway_io.seam import Backends, Profiles, picture
 
 pytestmark = pytest.mark.integration
 
 
-def scorable(color: str) -> ScorableImage:
-    data = picture(color)
+def scorable(color: str, side: int = 16) -> ScorableImage:
+    data = picture(color, side)
     return ScorableImage(data, images.decode(data).pixel_hash)
 
 
@@ -31,7 +31,7 @@ RED, BLUE, GREEN = scorable("red"), scorable("blue"), scorable("lime")
 @pytest_asyncio.fixture
 async def scoring(backends: Backends, redis: RedisServer) -> AsyncIterator[CachedScoring]:
     scorer, cache = ScorerClient(backends.address), EmbeddingCache(redis.url, ttl_seconds=100)
-    yield CachedScoring(scorer, cache)
+    yield CachedScoring(scorer, cache, Profiles())
     await cache.close()
     await scorer.close()
 
@@ -81,14 +81,16 @@ async def test_text_metrics_need_no_target(backends: Backends, scoring: CachedSc
 
 
 async def test_an_unknown_metric_is_named_with_the_known_ones(backends: Backends, scoring: CachedScoring) -> None:
-    with pytest.raises(NotFoundError, match="known: mean, mean-text, pixels") as caught:
+    with pytest.raises(NotFoundError, match="known: bright, channels, mean, mean-text, pixels") as caught:
         await score(scoring, [BLUE], ["mean", "nice"])
     assert (caught.value.reason, caught.value.field) == (Reason.METRIC_NOT_FOUND, "metrics[1]")
     assert "Score" not in backends.scorer.calls
 
 
 async def test_an_absent_metric_is_refused_with_what_it_lacks(backends: Backends, scoring: CachedScoring) -> None:
-    with pytest.raises(NotFoundError, match="'heavy' does not exist: its weights are not here; known: mean") as caught:
+    with pytest.raises(
+        NotFoundError, match="'heavy' does not exist: its weights are not here; known: bright"
+    ) as caught:
         await score(scoring, [BLUE], ["heavy"])
     assert (caught.value.reason, caught.value.field) == (Reason.METRIC_NOT_FOUND, "metrics[0]")
     assert "Score" not in backends.scorer.calls
@@ -97,7 +99,7 @@ async def test_an_absent_metric_is_refused_with_what_it_lacks(backends: Backends
 async def test_the_catalog_is_read_once(backends: Backends, scoring: CachedScoring) -> None:
     for _ in range(3):
         await score(scoring, [BLUE], ["mean"])
-        assert set((await scoring.metrics()).offered) == {"mean", "pixels", "mean-text"}
+        assert set((await scoring.metrics()).offered) == {"mean", "pixels", "mean-text", "bright", "channels"}
     assert backends.scorer.calls.count("ListMetrics") == 2, "metrics and models"
 
 
@@ -123,7 +125,7 @@ async def test_other_failures_are_passed_on(backends: Backends, scoring: CachedS
 async def test_many_candidates_go_in_several_calls(
     backends: Backends, scoring: CachedScoring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_PICTURES", 2)
+    monkeypatch.setattr(batches, "MAX_PICTURES", 2)
     answers = await score(scoring, [RED, BLUE, RED, GREEN, RED], ["mean", "pixels"])
     assert [answer.scores[1].raw for answer in answers] == [1, 0, 1, 0, 1]
     assert [len(request.candidates) for request in backends.scorer.scored] == [2, 2, 1]
@@ -132,10 +134,10 @@ async def test_many_candidates_go_in_several_calls(
 async def test_large_pictures_go_in_several_calls_or_are_refused(
     backends: Backends, scoring: CachedScoring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_CALL_BYTES", len(RED.data) * 2 + 10)
+    monkeypatch.setattr(batches, "MAX_CALL_BYTES", len(RED.data) * 2 + 10)
     await score(scoring, [BLUE, GREEN], ["pixels"])
     assert [len(request.candidates) for request in backends.scorer.scored] == [1, 1]
-    monkeypatch.setattr(module, "MAX_CALL_BYTES", len(RED.data) + 10)
+    monkeypatch.setattr(batches, "MAX_CALL_BYTES", len(RED.data) + 10)
     with pytest.raises(InvalidInputError) as caught:
         await score(scoring, [BLUE], ["pixels"])
     assert caught.value.field == "candidates[0]"

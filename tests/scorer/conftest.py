@@ -1,10 +1,12 @@
-"""A tiny CLIP with random weights in the embedded model's layout, and pictures to compare."""
+"""A tiny CLIP and backbones, all with random weights, and pictures to compare."""
 
 from __future__ import annotations
 
+import copy
 import gzip
 import json
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import hypothesis
@@ -14,17 +16,23 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from torch import nn
 
 from services.common import images
 from services.common.profile import Defaults, Embedder, GeneratorModel, Profile
 from services.common.settings import Settings
-from services.scorer import registry
+from services.scorer import differences, registry
+from services.scorer.domain import RankedDifferences
+from services.scorer.metrics import imagenet, lpips_distance
+from services.scorer.metrics.lpips_distance import SQUEEZE, Lpips
 from services.scorer.pictures import Picture
 
 CONTEXT_LENGTH = 16
 MERGES = ("r e", "re d</w>", "c a", "ca r</w>")
 
 MakePicture = Callable[..., Picture]
+MakeFeatures = Callable[[imagenet.Backbone], nn.Sequential]
+MakeRankings = Callable[..., tuple[RankedDifferences, ...]]
 
 # The same examples each time, nothing kept on disk, and no clock on a machine that does other work.
 hypothesis.settings.register_profile(
@@ -113,6 +121,60 @@ def make_picture() -> MakePicture:
         return Picture(rgb, images.pixel_hash(rgb))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def random_features() -> MakeFeatures:
+    """Makes a backbone's convolutional part with the same random weights each time."""
+
+    @lru_cache
+    def made(backbone: imagenet.Backbone) -> nn.Sequential:
+        torch.manual_seed(0)
+        features = imagenet.empty(backbone)
+        for parameter in features.parameters():
+            if parameter.ndim == 1:
+                nn.init.zeros_(parameter)
+            else:
+                nn.init.kaiming_uniform_(parameter)
+        return features.eval().requires_grad_(False)
+
+    return lambda backbone: copy.deepcopy(made(backbone))
+
+
+@pytest.fixture(scope="session")
+def lpips_metric(random_features: MakeFeatures) -> Lpips:
+    """LPIPS with its published heads on a SqueezeNet of random weights."""
+    return Lpips(SQUEEZE, random_features(SQUEEZE.backbone))
+
+
+@pytest.fixture(scope="session")
+def make_rankings(lpips_metric: Lpips) -> MakeRankings:
+    """Makes rankings of drawn vectors by one who looks at the third layer: `make_rankings(targets, pictures)`."""
+    layers = lpips_metric.head.backbone.layers
+    taste = np.repeat([0.1, 0.1, 3.0, 0.1, 0.1, 0.1, 0.1], layers)
+
+    def make(targets: int, pictures: int = 6) -> tuple[RankedDifferences, ...]:
+        rng = np.random.default_rng(targets)
+        rankings = []
+        for index in range(targets):
+            by_layer = np.repeat(rng.gamma(2.0, 1.0, (pictures, len(layers))), layers, axis=1)
+            vectors = (by_layer * rng.gamma(2.0, 2.5e-3, by_layer.shape)).astype(np.float32)
+            places = tuple(float(place) for place in (vectors @ taste).argsort().argsort() + 1)
+            sent = tuple(differences.encode(lpips_metric, vector) for vector in vectors)
+            rankings.append(RankedDifferences(f"rankings[{index}]", f"target-{index}", sent, places))
+        return tuple(rankings)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def real_lpips(shared_folder: Path) -> Lpips:
+    """LPIPS on SqueezeNet's own ImageNet features, the one published backbone that is at hand here."""
+    folder = shared_folder / "weights/squeezenet1_1"
+    if not folder.is_dir():
+        pytest.skip("../shared/weights/squeezenet1_1 is absent")
+    (metric,) = lpips_distance.build(imagenet.Backbones(Settings(lpips_weights_dir=folder, device="cpu")), SQUEEZE)
+    return metric
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ def test_the_application_is_bounded_and_small() -> None:
     assert options.ray_actor_options["num_cpus"] <= 0.5
 
 
-@pytest.mark.parametrize("method", ["Embed", "Score", "ListMetrics"])
+@pytest.mark.parametrize("method", ["Embed", "Score", "Compare", "GetHead", "FitHead", "ListMetrics"])
 def test_every_rpc_of_the_contract_takes_serves_context(method: str) -> None:
     function = getattr(deployment.ScorerDeployment.func_or_class, method)
     assert list(inspect.signature(function).parameters) == ["self", "request", "grpc_context"]

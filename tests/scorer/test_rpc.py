@@ -2,49 +2,30 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import AsyncIterator, Callable
 
-import grpc
 import numpy as np
 import pytest
 
 from likeness.scorer.v1 import scorer_service_pb2 as pb
 from likeness.scorer.v1 import scorer_service_pb2_grpc as pb_grpc
 from likeness.types.v1 import image_pb2, score_pb2
-from services.common.settings import MAX_MESSAGE_BYTES
 from services.scorer.metrics import clip
 from services.scorer.pictures import Picture
 from services.scorer.registry import Registry
-from services.scorer.service import Scorer
-from services.scorer.servicer import Handlers, ScorerServicer
+from tests.scorer.rpc import CODES, png, refusal, serving
 
 MakePicture = Callable[..., Picture]
-CODES = grpc.StatusCode
 
 
 @pytest.fixture
 async def stub(loaded: Registry) -> AsyncIterator[pb_grpc.ScorerServiceAsyncStub]:
-    options = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.max_send_message_length", -1)]
-    server, scorer = grpc.aio.server(options=options), Scorer(loaded)
-    pb_grpc.add_ScorerServiceServicer_to_server(ScorerServicer(Handlers(scorer)), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
-        yield pb_grpc.ScorerServiceStub(channel)
-    await server.stop(None)
-    scorer.close()
-
-
-def _png(picture: Picture) -> image_pb2.Image:
-    out = io.BytesIO()
-    picture.rgb.save(out, "PNG")
-    return image_pb2.Image(data=out.getvalue())
+    async with serving(loaded) as stub:
+        yield stub
 
 
 def _subject(picture: Picture) -> pb.ScoreSubject:
-    return pb.ScoreSubject(image=_png(picture))
+    return pb.ScoreSubject(image=png(picture))
 
 
 @pytest.fixture
@@ -57,12 +38,6 @@ def request_(make_picture: MakePicture) -> pb.ScoreRequest:
         candidates=[_subject(make_picture(seed)) for seed in (1, 2)],
         metrics=["clip-embedded", "clip-embedded-text", "ssim", "psnr", "phash", "colorhash"],
     )
-
-
-async def _refusal(call: grpc.aio.UnaryUnaryCall) -> tuple[grpc.StatusCode, dict[str, str]]:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    return caught.value.code(), json.loads(caught.value.details() or "")
 
 
 async def test_metrics_are_listed_with_all_that_defines_them(stub: pb_grpc.ScorerServiceAsyncStub) -> None:
@@ -130,7 +105,7 @@ async def test_known_embeddings_replace_the_pictures(
     subjects = [request_.target, *request_.candidates]
     for model in ("clip-embedded", "phash", "crophash"):
         embedded = await stub.Embed(
-            pb.EmbedRequest(request_id="q", model=model, images=[_png(picture) for picture in pictures])
+            pb.EmbedRequest(request_id="q", model=model, images=[png(picture) for picture in pictures])
         )
         for subject, embedding in zip(subjects, embedded.embeddings, strict=True):
             assert len(embedding.data) == 4 * embedding.dimensions
@@ -160,7 +135,7 @@ async def test_an_embedding_of_another_revision_is_not_used(
     request_.target.embeddings.append(known)
     assert (await stub.Score(request_)).candidates[0].scores[0].raw == expected.raw
     request_.target.ClearField("image")
-    code, detail = await _refusal(stub.Score(request_))
+    code, detail = await refusal(stub.Score(request_))
     assert (code, detail["field"]) == (CODES.INVALID_ARGUMENT, "target.image")
     assert "clip-embedded" in detail["message"]
 
@@ -171,10 +146,10 @@ async def test_a_broken_known_embedding_is_refused(
     known = (await stub.Embed(pb.EmbedRequest(model="clip-embedded", images=[request_.target.image]))).embeddings[0]
     request_.candidates[1].embeddings.append(known)
     request_.candidates[1].embeddings[0].data = known.data[:-1]
-    assert (await _refusal(stub.Score(request_)))[1]["field"] == "candidates[1].embeddings[0].data"
+    assert (await refusal(stub.Score(request_)))[1]["field"] == "candidates[1].embeddings[0].data"
     request_.candidates[1].embeddings[0].data = known.data[:-4]
     request_.candidates[1].embeddings[0].dimensions -= 1
-    assert (await _refusal(stub.Score(request_)))[1]["field"] == "candidates[1].embeddings[0].dimensions"
+    assert (await refusal(stub.Score(request_)))[1]["field"] == "candidates[1].embeddings[0].dimensions"
 
 
 async def test_an_embedding_without_direction_fails_alone(
@@ -206,7 +181,7 @@ async def test_a_pair_metric_needs_no_text_and_a_text_metric_no_target(
     del request_.metrics[:]
     request_.metrics.append("clip-embedded-text")
     assert len((await stub.Score(request_)).candidates) == 2
-    code, detail = await _refusal(stub.Score(pb.ScoreRequest(candidates=request_.candidates, metrics=["ssim"])))
+    code, detail = await refusal(stub.Score(pb.ScoreRequest(candidates=request_.candidates, metrics=["ssim"])))
     assert (code, detail["field"]) == (CODES.INVALID_ARGUMENT, "target")
 
 
@@ -238,7 +213,7 @@ async def test_what_is_wrong_is_named_by_field_and_reason(
     spoil: Spoil, field: str, reason: str, stub: pb_grpc.ScorerServiceAsyncStub, request_: pb.ScoreRequest
 ) -> None:
     spoil(request_)
-    code, detail = await _refusal(stub.Score(request_))
+    code, detail = await refusal(stub.Score(request_))
     assert (code, detail["field"], detail["reason"]) == (CODES.INVALID_ARGUMENT, field, reason)
 
 
@@ -246,7 +221,7 @@ async def test_an_unknown_metric_names_the_known_ones(
     stub: pb_grpc.ScorerServiceAsyncStub, request_: pb.ScoreRequest
 ) -> None:
     request_.metrics[2] = "clip"
-    code, detail = await _refusal(stub.Score(request_))
+    code, detail = await refusal(stub.Score(request_))
     assert (code, detail["field"], detail["reason"]) == (CODES.NOT_FOUND, "metrics[2]", "METRIC_NOT_FOUND")
     assert "known: ahash, clip-embedded, clip-embedded-text" in detail["message"]
 
@@ -255,7 +230,7 @@ async def test_lpips_without_weights_says_what_to_do(
     stub: pb_grpc.ScorerServiceAsyncStub, request_: pb.ScoreRequest
 ) -> None:
     request_.metrics[0] = "lpips-squeeze"
-    code, detail = await _refusal(stub.Score(request_))
+    code, detail = await refusal(stub.Score(request_))
     assert (code, detail["reason"]) == (CODES.NOT_FOUND, "METRIC_NOT_FOUND")
     assert "squeezenet1_1_features.safetensors" in detail["message"]
     assert "LIKENESS_LPIPS_WEIGHTS_DIR" in detail["message"]
@@ -274,12 +249,12 @@ async def test_lpips_without_weights_says_what_to_do(
 async def test_embed_names_the_picture_it_cannot_take(
     images: list[image_pb2.Image], field: str, reason: str, stub: pb_grpc.ScorerServiceAsyncStub
 ) -> None:
-    code, detail = await _refusal(stub.Embed(pb.EmbedRequest(model="phash", images=images)))
+    code, detail = await refusal(stub.Embed(pb.EmbedRequest(model="phash", images=images)))
     assert (code, detail["field"], detail["reason"]) == (CODES.INVALID_ARGUMENT, field, reason)
 
 
 async def test_embed_by_an_unknown_model_names_the_known_ones(stub: pb_grpc.ScorerServiceAsyncStub) -> None:
-    code, detail = await _refusal(stub.Embed(pb.EmbedRequest(model="ssim", images=[image_pb2.Image(data=b"x")])))
+    code, detail = await refusal(stub.Embed(pb.EmbedRequest(model="ssim", images=[image_pb2.Image(data=b"x")])))
     assert (code, detail["field"], detail["reason"]) == (CODES.NOT_FOUND, "model", "MODEL_NOT_FOUND")
     assert "clip-embedded" in detail["message"]
 
@@ -287,7 +262,7 @@ async def test_embed_by_an_unknown_model_names_the_known_ones(stub: pb_grpc.Scor
 async def test_embeddings_come_in_order_and_equal_pictures_get_equal_vectors(
     stub: pb_grpc.ScorerServiceAsyncStub, make_picture: MakePicture
 ) -> None:
-    a, b = _png(make_picture(1)), _png(make_picture(2))
+    a, b = png(make_picture(1)), png(make_picture(2))
     answer = await stub.Embed(pb.EmbedRequest(model="clip-embedded", images=[a, b, a]))
     first, second, third = (np.frombuffer(embedding.data, "<f4") for embedding in answer.embeddings)
     np.testing.assert_array_equal(first, third)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -15,6 +16,7 @@ from services.common.errors import CancelledError, InvalidInputError
 from services.scorer import scoring
 from services.scorer.domain import ItemFailure, ScoreQuery, Subject
 from services.scorer.metrics.base import Embedder, EmbeddingMetric, PairMetric, Value, Vector
+from services.scorer.metrics.lpips_distance import Lpips, Vectors
 from services.scorer.metrics.pixels import Psnr
 from services.scorer.pictures import Picture
 from services.scorer.registry import Registry
@@ -124,6 +126,44 @@ def test_cancelled_work_stops_at_the_next_check_and_is_no_item_failure() -> None
     with pytest.raises(CancelledError):
         scoring.score(_query("blue", "red", "lime", metrics=("no-red",)), [metric], check)
     assert metric.batches == []
+
+
+class TestCompare:
+    def test_candidates_go_in_batches_and_keep_their_order(
+        self, lpips_metric: Lpips, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        subjects = [_subject(color) for color in ("blue", "lime", "navy", "pink", "blue")]
+        alone = [scoring.compare(lpips_metric, _subject("red"), [subject], _never)[0] for subject in subjects]
+        monkeypatch.setattr(scoring, "BATCH_PICTURES", 2)
+        seen, whole = [], lpips_metric.differences
+
+        def counted(target: Picture, candidates: Sequence[Picture]) -> Vectors:
+            seen.append(len(candidates))
+            return whole(target, candidates)
+
+        monkeypatch.setattr(lpips_metric, "differences", counted)
+        rows = scoring.compare(lpips_metric, _subject("red"), subjects, _never)
+        assert seen == [2, 2, 1]
+        np.testing.assert_allclose(rows, alone, atol=1e-6)
+        assert not np.allclose(rows[0], rows[1], atol=1e-4)
+
+    def test_cancelled_work_stops_between_batches(self, lpips_metric: Lpips, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(scoring, "BATCH_PICTURES", 1)
+        seen, cancelled = [], threading.Event()
+
+        def one(target: Picture, candidates: Sequence[Picture]) -> Vectors:
+            seen.append(len(candidates))
+            cancelled.set()
+            return np.zeros((len(candidates), 1), np.float32)
+
+        def check() -> None:
+            if cancelled.is_set():
+                raise CancelledError()
+
+        monkeypatch.setattr(lpips_metric, "differences", one)
+        with pytest.raises(CancelledError):
+            scoring.compare(lpips_metric, _subject("red"), [_subject("blue")] * 3, check)
+        assert seen == [1]
 
 
 async def test_a_caller_that_goes_away_stops_the_work(loaded: Registry) -> None:

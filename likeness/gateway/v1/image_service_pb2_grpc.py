@@ -73,7 +73,8 @@ class ImageServiceServicer:
 
     def ScoreImages(self, request, context):
         """Scores candidates against a target and/or a text without storing them. A bad candidate fails alone. Errors:
-        INVALID_ARGUMENT (target, candidates, metrics), NOT_FOUND (METRIC_NOT_FOUND, IMAGE_NOT_FOUND).
+        INVALID_ARGUMENT (target, candidates, metrics), NOT_FOUND (METRIC_NOT_FOUND, PROFILE_NOT_FOUND,
+        IMAGE_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -41,7 +41,8 @@ class ImageServiceStub:
     """Returns a stored picture. Errors: NOT_FOUND (IMAGE_NOT_FOUND)."""
     ScoreImages: _grpc.UnaryUnaryMultiCallable[_image_service_pb2.ScoreImagesRequest, _image_service_pb2.ScoreImagesResponse]
     """Scores candidates against a target and/or a text without storing them. A bad candidate fails alone. Errors:
-    INVALID_ARGUMENT (target, candidates, metrics), NOT_FOUND (METRIC_NOT_FOUND, IMAGE_NOT_FOUND).
+    INVALID_ARGUMENT (target, candidates, metrics), NOT_FOUND (METRIC_NOT_FOUND, PROFILE_NOT_FOUND,
+    IMAGE_NOT_FOUND).
     """
 
 @_typing.type_check_only
@@ -57,7 +58,8 @@ class ImageServiceAsyncStub(ImageServiceStub):
     """Returns a stored picture. Errors: NOT_FOUND (IMAGE_NOT_FOUND)."""
     ScoreImages: _aio.UnaryUnaryMultiCallable[_image_service_pb2.ScoreImagesRequest, _image_service_pb2.ScoreImagesResponse]  # type: ignore[assignment]
     """Scores candidates against a target and/or a text without storing them. A bad candidate fails alone. Errors:
-    INVALID_ARGUMENT (target, candidates, metrics), NOT_FOUND (METRIC_NOT_FOUND, IMAGE_NOT_FOUND).
+    INVALID_ARGUMENT (target, candidates, metrics), NOT_FOUND (METRIC_NOT_FOUND, PROFILE_NOT_FOUND,
+    IMAGE_NOT_FOUND).
     """
 
 class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -88,7 +90,8 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_image_service_pb2.ScoreImagesResponse, _abc.Awaitable[_image_service_pb2.ScoreImagesResponse]]:
         """Scores candidates against a target and/or a text without storing them. A bad candidate fails alone. Errors:
-        INVALID_ARGUMENT (target, candidates, metrics), NOT_FOUND (METRIC_NOT_FOUND, IMAGE_NOT_FOUND).
+        INVALID_ARGUMENT (target, candidates, metrics), NOT_FOUND (METRIC_NOT_FOUND, PROFILE_NOT_FOUND,
+        IMAGE_NOT_FOUND).
         """
 
 def add_ImageServiceServicer_to_server(servicer: ImageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -171,7 +171,7 @@ class CreateProfileRequest(_message.Message):
     PARENT_FIELD_NUMBER: _builtins.int
     BASE_METRIC_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Makes the call repeatable, at most 64 characters."""
+    """UUID for idempotency."""
     profile_id: _builtins.str
     """Its id; see Profile.id."""
     display_name: _builtins.str
@@ -232,7 +232,7 @@ class FitProfileRequest(_message.Message):
     SESSION_IDS_FIELD_NUMBER: _builtins.int
     RANKINGS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Makes the call repeatable, at most 64 characters."""
+    """UUID for idempotency."""
     profile_id: _builtins.str
     """The profile."""
     @_builtins.property
@@ -451,7 +451,7 @@ class ActivateProfileVersionRequest(_message.Message):
     PROFILE_ID_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Makes the call repeatable, at most 64 characters."""
+    """UUID for idempotency."""
     profile_id: _builtins.str
     """The profile."""
     version: _builtins.int
@@ -504,7 +504,7 @@ class DeleteProfileRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     PROFILE_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Makes the call repeatable, at most 64 characters."""
+    """UUID for idempotency."""
     profile_id: _builtins.str
     """The profile."""
     def __init__(

@@ -27,7 +27,7 @@ if _version_not_supported:
 
 class ProfileServiceStub:
     """Personal metrics (CLPIPS): a profile learns from a person's rankings and scores as the metric "clpips:PROFILE",
-    wherever a metric can be named. Writes carry a request_id: repeated with equal content they answer the same.
+    wherever a metric can be named. Writes that carry a request_id can be repeated: with equal content they answer the same.
     """
 
     def __init__(self, channel):
@@ -75,7 +75,7 @@ class ProfileServiceStub:
 
 class ProfileServiceServicer:
     """Personal metrics (CLPIPS): a profile learns from a person's rankings and scores as the metric "clpips:PROFILE",
-    wherever a metric can be named. Writes carry a request_id: repeated with equal content they answer the same.
+    wherever a metric can be named. Writes that carry a request_id can be repeated: with equal content they answer the same.
     """
 
     def CreateProfile(self, request, context):
@@ -181,7 +181,7 @@ def add_ProfileServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ProfileService:
     """Personal metrics (CLPIPS): a profile learns from a person's rankings and scores as the metric "clpips:PROFILE",
-    wherever a metric can be named. Writes carry a request_id: repeated with equal content they answer the same.
+    wherever a metric can be named. Writes that carry a request_id can be repeated: with equal content they answer the same.
     """
 
     @staticmethod

@@ -28,7 +28,7 @@ GRPC_VERSION: str
 
 class ProfileServiceStub:
     """Personal metrics (CLPIPS): a profile learns from a person's rankings and scores as the metric "clpips:PROFILE",
-    wherever a metric can be named. Writes carry a request_id: repeated with equal content they answer the same.
+    wherever a metric can be named. Writes that carry a request_id can be repeated: with equal content they answer the same.
     """
 
     @_typing.overload
@@ -63,7 +63,7 @@ class ProfileServiceStub:
 @_typing.type_check_only
 class ProfileServiceAsyncStub(ProfileServiceStub):
     """Personal metrics (CLPIPS): a profile learns from a person's rankings and scores as the metric "clpips:PROFILE",
-    wherever a metric can be named. Writes carry a request_id: repeated with equal content they answer the same.
+    wherever a metric can be named. Writes that carry a request_id can be repeated: with equal content they answer the same.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -94,7 +94,7 @@ class ProfileServiceAsyncStub(ProfileServiceStub):
 
 class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
     """Personal metrics (CLPIPS): a profile learns from a person's rankings and scores as the metric "clpips:PROFILE",
-    wherever a metric can be named. Writes carry a request_id: repeated with equal content they answer the same.
+    wherever a metric can be named. Writes that carry a request_id can be repeated: with equal content they answer the same.
     """
 
     @_abc_1.abstractmethod

@@ -134,7 +134,6 @@ class Head(_message.Message):
     RECIPE_FIELD_NUMBER: _builtins.int
     PARENT_REVISION_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
-    PREPROCESSING_FIELD_NUMBER: _builtins.int
     metric: _builtins.str
     """LPIPS metric whose backbone it belongs to."""
     backbone_revision: _builtins.str
@@ -147,8 +146,6 @@ class Head(_message.Message):
     """Revision of the head it was learned from; empty for published weights."""
     revision: _builtins.str
     """Digest of backbone and weights; a server checks it where it is given."""
-    preprocessing: _builtins.str
-    """Preprocessing version of the pictures that it compares."""
     @_builtins.property
     def layer_channels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Channels of each layer, in the order of the weights."""
@@ -163,11 +160,10 @@ class Head(_message.Message):
         recipe: Global___HeadRecipe.ValueType = ...,
         parent_revision: _builtins.str = ...,
         revision: _builtins.str = ...,
-        preprocessing: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone_revision", b"backbone_revision", "layer_channels", b"layer_channels", "metric", b"metric", "parent_revision", b"parent_revision", "preprocessing", b"preprocessing", "recipe", b"recipe", "revision", b"revision", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone_revision", b"backbone_revision", "layer_channels", b"layer_channels", "metric", b"metric", "parent_revision", b"parent_revision", "recipe", b"recipe", "revision", b"revision", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,12 +9,13 @@ from services.common.statistics.agreement import (
     IccForm,
     KooLiBand,
     cicchetti_band,
+    counted_icc,
     icc,
     icc_value,
     koo_li_band,
 )
-from services.common.statistics.bootstrap import BootstrapDifference, paired_bootstrap
-from services.common.statistics.correlation import Spearman, average_ranks, spearman, spearman_rho
+from services.common.statistics.bootstrap import BootstrapDifference, Statistic, paired_bootstrap
+from services.common.statistics.correlation import Spearman, average_ranks, counted_rho, spearman, spearman_rho
 from services.common.statistics.frequencies import ChiSquare, chi_square_uniform
 
 __all__ = [
@@ -25,9 +26,12 @@ __all__ = [
     "IccForm",
     "KooLiBand",
     "Spearman",
+    "Statistic",
     "average_ranks",
     "chi_square_uniform",
     "cicchetti_band",
+    "counted_icc",
+    "counted_rho",
     "icc",
     "icc_value",
     "koo_li_band",

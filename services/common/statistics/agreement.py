@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -136,7 +137,7 @@ def icc(ratings: ArrayLike, form: IccForm) -> Icc:
 
 
 def icc_value(ratings: Ratings, form: IccForm) -> float:
-    """The coefficient alone, of complete ratings [targets, raters]: for resampling.
+    """The coefficient alone, of complete ratings [targets, raters].
 
     -inf where the denominator is not positive, as it is where raters contradict each other about every target.
 
@@ -144,6 +145,29 @@ def icc_value(ratings: Ratings, form: IccForm) -> float:
         InvalidInputError: as `icc`; a missing rating is not allowed here.
     """
     return _value(_mean_squares(_matrix(ratings)), form)
+
+
+def counted_icc(ratings: Ratings, counts: NDArray[np.float64], form: IccForm) -> NDArray[np.float64]:
+    """Coefficients of complete ratings whose targets come several times, for resampling.
+
+    Args:
+        ratings: [targets, raters].
+        counts: How often each target comes [resamples, targets].
+        form: Which of the four coefficients.
+
+    Returns:
+        One coefficient per resample; -inf where the denominator is not positive, as in `icc_value`.
+    """
+    k = ratings.shape[1]
+    # About the mean of all: the sums of squares then lose no digits.
+    centred = ratings - ratings.mean()
+    n = counts.sum(axis=1)
+    grand = counts @ centred.sum(axis=1) / (n * k)
+    rows = k * (counts @ centred.mean(axis=1) ** 2) - n * k * grand**2
+    columns = n * (((counts @ centred / n[:, None]) - grand[:, None]) ** 2).sum(axis=1)
+    total = counts @ (centred**2).sum(axis=1) - n * k * grand**2
+    error = np.maximum(total - rows - columns, 0.0) / ((n - 1) * (k - 1))
+    return _coefficients(rows / (n - 1), columns / (k - 1), error, n, k, form)
 
 
 def koo_li_band(value: float) -> KooLiBand:
@@ -196,15 +220,24 @@ def _mean_squares(values: Ratings) -> _MeanSquares:
 
 
 def _value(squares: _MeanSquares, form: IccForm) -> float:
-    n, k, error = squares.n, squares.k, squares.error
-    between_raters = (squares.column - error) / n
+    row, column, error, n = (np.array(value) for value in (squares.row, squares.column, squares.error, squares.n))
+    return float(_coefficients(row, column, error, n, squares.k, form))
+
+
+def _coefficients(
+    row: Ratings, column: Ratings, error: Ratings, n: NDArray[Any], k: int, form: IccForm
+) -> NDArray[np.float64]:
+    """Coefficients of mean squares, elementwise."""
+    between_raters = (column - error) / n
     denominator = {
-        IccForm.AGREEMENT_SINGLE: squares.row + (k - 1) * error + k * between_raters,
-        IccForm.AGREEMENT_MEAN: squares.row + between_raters,
-        IccForm.CONSISTENCY_SINGLE: squares.row + (k - 1) * error,
-        IccForm.CONSISTENCY_MEAN: squares.row,
+        IccForm.AGREEMENT_SINGLE: row + (k - 1) * error + k * between_raters,
+        IccForm.AGREEMENT_MEAN: row + between_raters,
+        IccForm.CONSISTENCY_SINGLE: row + (k - 1) * error,
+        IccForm.CONSISTENCY_MEAN: row,
     }[form]
-    return (squares.row - error) / denominator if denominator > 0 else -math.inf
+    found: NDArray[np.float64] = np.full(np.shape(denominator), -np.inf)
+    np.divide(row - error, denominator, out=found, where=denominator > 0)
+    return found
 
 
 def _interval(squares: _MeanSquares, f: float, form: IccForm) -> tuple[float, float]:

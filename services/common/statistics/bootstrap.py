@@ -19,8 +19,15 @@ from services.common.errors import InvalidInputError
 
 RESAMPLES = 10_000
 
+BLOCK_VALUES = 4_000_000
+"""Resamples are worked through in blocks of at most so many counts: 32 MB."""
+
 Items = NDArray[np.float64]
 """[items, columns] of one group."""
+Counts = NDArray[np.float64]
+"""[resamples, items]: how often each item is in each resample."""
+Statistic = Callable[[Items, Counts], NDArray[np.float64]]
+"""A statistic of items taken so many times, one value a resample; see `counted_icc` and `counted_rho`."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class BootstrapDifference:
 def paired_bootstrap(
     first: Sequence[Items],
     second: Sequence[Items],
-    statistic: Callable[[Items], float],
+    statistic: Statistic,
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -49,7 +56,7 @@ def paired_bootstrap(
     Args:
         first: Items of each group by the one method.
         second: Items of the same groups, in the same order, by the other.
-        statistic: Of the items of some groups, one under the other.
+        statistic: Of the items of all groups, one under the other, and how often each counts.
         resamples: How often the groups are drawn.
         seed: Of the drawing.
 
@@ -65,26 +72,38 @@ def paired_bootstrap(
     if resamples < 2:
         raise InvalidInputError("resamples", f"are {resamples}", allowed="at least 2")
     one, other = np.concatenate(first), np.concatenate(second)
-    ends = np.cumsum(sizes)
-    members = [np.arange(end - size, end) for end, size in zip(ends, sizes, strict=True)]
     rng = np.random.default_rng(seed)
-    differences = np.empty(resamples)
-    for index in range(resamples):
-        drawn = np.concatenate([members[group] for group in rng.integers(0, len(members), len(members))])
-        differences[index] = statistic(other[drawn]) - statistic(one[drawn])
-    observed = statistic(other) - statistic(one)
+    block = max(1, BLOCK_VALUES // len(one))
+    parts = []
+    # Infinities that cancel are reported below.
+    with np.errstate(invalid="ignore"):
+        for start in range(0, resamples, block):
+            drawn = rng.integers(0, len(sizes), (min(block, resamples - start), len(sizes)))
+            counts = _counts(drawn, sizes)
+            parts.append(statistic(other, counts) - statistic(one, counts))
+        once = np.ones((1, len(one)))
+        observed = float((statistic(other, once) - statistic(one, once))[0])
+    differences = np.concatenate(parts)
     if not (np.isfinite(differences).all() and np.isfinite(observed)):
         raise InvalidInputError("groups", "have no finite statistic in some resample", allowed="items that vary")
     low, high = np.percentile(differences, [2.5, 97.5])
     return BootstrapDifference(
-        difference=float(observed),
+        difference=observed,
         low=float(low),
         high=float(high),
         p=_two_sided_p(differences),
-        groups=len(members),
+        groups=len(sizes),
         resamples=resamples,
         seed=seed,
     )
+
+
+def _counts(drawn: NDArray[np.int64], sizes: Sequence[int]) -> Counts:
+    """How often each item is in each resample, by the groups drawn [resamples, draws]."""
+    resamples, groups = len(drawn), len(sizes)
+    places = drawn + np.arange(resamples)[:, None] * groups
+    of_groups = np.bincount(places.ravel(), minlength=resamples * groups).reshape(resamples, groups)
+    return np.repeat(of_groups, sizes, axis=1).astype(np.float64)
 
 
 def _two_sided_p(differences: NDArray[np.float64]) -> float:

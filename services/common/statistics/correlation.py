@@ -48,7 +48,7 @@ def spearman(a: ArrayLike, b: ArrayLike) -> Spearman:
 
 
 def spearman_rho(a: ArrayLike, b: ArrayLike) -> float:
-    """The coefficient alone: for resampling.
+    """The coefficient alone.
 
     Raises:
         InvalidInputError: as `spearman`.
@@ -56,9 +56,37 @@ def spearman_rho(a: ArrayLike, b: ArrayLike) -> float:
     x, y = _values(a, "a"), _values(b, "b")
     if len(x) != len(y):
         raise InvalidInputError("b", f"has {len(y)} values", allowed=f"{len(x)}, as many as a")
+    return float(counted_rho(x, y, np.ones((1, len(x))))[0])
+
+
+def counted_rho(a: NDArray[np.float64], b: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Coefficients of paired values that come several times, for resampling.
+
+    Args:
+        a: One side [values], finite.
+        b: The other side [values].
+        counts: How often each pair comes [resamples, values].
+
+    Returns:
+        One coefficient per resample; NaN where a side is constant.
+    """
     # Ranks always have the mean (n + 1) / 2.
-    x, y = (average_ranks(side) - (len(x) + 1) / 2 for side in (x, y))
-    return min(1.0, max(-1.0, float(x @ y / math.sqrt((x @ x) * (y @ y)))))
+    middle = (counts.sum(axis=1, keepdims=True) + 1) / 2
+    x, y = (_counted_ranks(side, counts) - middle for side in (a, b))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rho = (counts * x * y).sum(axis=1) / np.sqrt((counts * x * x).sum(axis=1) * (counts * y * y).sum(axis=1))
+    clipped: NDArray[np.float64] = np.clip(rho, -1.0, 1.0)
+    return clipped
+
+
+def _counted_ranks(values: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Average ranks [resamples, values] of values that come several times."""
+    order = np.argsort(values, kind="stable")
+    _, firsts, positions = np.unique(values[order], return_index=True, return_inverse=True)
+    of_distinct = np.add.reduceat(counts[:, order], firsts, axis=1)
+    ranks: NDArray[np.float64] = np.empty_like(counts)
+    ranks[:, order] = (np.cumsum(of_distinct, axis=1) - (of_distinct - 1) / 2)[:, positions]
+    return ranks
 
 
 def _values(values: ArrayLike, field: str) -> NDArray[np.float64]:

@@ -12,8 +12,9 @@ from likeness.refiner.v1.refiner_service_pb2_grpc import RefinerServiceStub
 from likeness.scorer.v1 import scorer_service_pb2 as scorer_pb
 from likeness.scorer.v1.scorer_service_pb2_grpc import ScorerServiceStub
 from services.common.errors import InternalError, Reason
-from services.gateway import ports
-from services.gateway.backends import converters
+from services.common.heads import Head
+from services.gateway import batches, ports
+from services.gateway.backends import converters, head_converters
 from services.gateway.backends.calls import DEFAULT_TIMEOUT_SECONDS, Backend
 from services.gateway.domain import Aspect, Feedback, ItemError, PromptAttempt, PromptEdit, ProposedPrompt, Tree
 from services.gateway.rpc import type_converters as types
@@ -106,6 +107,43 @@ class ScorerClient:
         if len(response.candidates) != len(candidates):
             raise InternalError("the scorer did not answer for every candidate")
         return [converters.candidate_scores(message) for message in response.candidates]
+
+    async def compare(
+        self, metric: str, target: bytes, candidates: Sequence[bytes], *, request_id: str
+    ) -> list[ports.DifferenceVector]:
+        """Difference vectors in order, in as many calls as the pictures need.
+
+        Raises:
+            NotFoundError: METRIC_NOT_FOUND, the metric has no difference vectors.
+            InvalidInputError: target and a candidate are too large to be sent together.
+        """
+        vectors: list[ports.DifferenceVector] = []
+        for pictures in batches.split(candidates, len, base_bytes=len(target)):
+            request = head_converters.compare_request(metric, target, pictures, request_id)
+            response = await self._backend.unary(self._stub.Compare, request, name="Compare", request_id=request_id)
+            if len(response.differences) != len(pictures):
+                raise InternalError("the scorer did not answer for every picture")
+            vectors += [head_converters.difference(message) for message in response.differences]
+        return vectors
+
+    async def get_head(self, metric: str) -> Head:
+        """Published head of a metric; NotFoundError(METRIC_NOT_FOUND) for a metric without."""
+        request = scorer_pb.GetHeadRequest(metric=metric)
+        response = await self._backend.unary(self._stub.GetHead, request, name="GetHead")
+        return head_converters.head(response.head)
+
+    async def fit_head(
+        self,
+        parent: Head,
+        rankings: Sequence[ports.RankedDifferences],
+        *,
+        tastes: Sequence[Head] = (),
+        request_id: str,
+    ) -> ports.FitOutcome:
+        """Learned head and what the fit found. One call, since one fit needs all rankings."""
+        request = head_converters.fit_request(parent, rankings, tastes, request_id)
+        response = await self._backend.unary(self._stub.FitHead, request, name="FitHead", request_id=request_id)
+        return head_converters.fit_outcome(response)
 
     async def list_metrics(self) -> ports.MetricCatalog:
         """Metrics of the deployment."""

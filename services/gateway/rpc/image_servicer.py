@@ -13,6 +13,7 @@ from services.common.errors import InvalidInputError, LikenessError, NotFoundErr
 from services.common.profile import Profile
 from services.gateway.domain import ImageInfo
 from services.gateway.ports import CandidateScores, MetricInfo, ObjectStore, ScorableImage, Scoring
+from services.gateway.profiles.model import METRIC_PREFIX
 from services.gateway.rpc import type_converters as types
 from services.gateway.rpc.interceptors import REQUEST_ID_KEY
 from services.gateway.sessions import validation
@@ -57,7 +58,9 @@ class ImageServicer(image_service_pb2_grpc.ImageServiceServicer):
 
     async def ScoreImages(self, request: pb.ScoreImagesRequest, context: Any) -> pb.ScoreImagesResponse:
         """Scores candidates; a bad one fails alone."""
-        known = (await self._scoring.metrics()).offered
+        # Personal metrics are none of the scorer's, which need not be there when they alone are asked for.
+        all_personal = bool(request.metrics) and all(name.startswith(METRIC_PREFIX) for name in request.metrics)
+        known = {} if all_personal else (await self._scoring.metrics()).offered
         metrics = self._metrics(request, known)
         _check_inputs(request, metrics, known)
         decodes = asyncio.Semaphore(MAX_DECODES)
@@ -84,7 +87,8 @@ class ImageServicer(image_service_pb2_grpc.ImageServiceServicer):
         """Metrics asked for, or the profile's defaults as far as this deployment and this request allow them."""
         if request.metrics:
             return list(request.metrics)
-        given = {"image-image": request.HasField("target"), "text-image": bool(request.text.strip())}
+        target, text = request.HasField("target"), bool(request.text.strip())
+        given = {"image-image": target, "image": target, "text-image": text}
         chosen = [name for name in self._defaults.metrics if name in known and given[known[name].input]]
         # A text without a target: the defaults compare pictures, so every metric that reads text is meant.
         return chosen or [name for name, metric in known.items() if given[metric.input]]
@@ -127,6 +131,8 @@ def _check_inputs(request: pb.ScoreImagesRequest, metrics: list[str], known: dic
         problem, allowed = f"has {len(request.text):,} characters", f"at most {MAX_TEXT_CHARACTERS:,}"
         raise InvalidInputError("text", problem, allowed=allowed)
     inputs = {known[name].input: name for name in metrics if name in known}
+    if personal := [name for name in metrics if name.startswith(METRIC_PREFIX)]:
+        inputs["image-image"] = personal[0]
     if not metrics or ("image-image" in inputs and not request.HasField("target")):
         problem = f"metric {inputs['image-image']} needs it" if inputs else "there is nothing to compare with"
         raise InvalidInputError("target", problem, allowed="a picture, or a text for metrics that read text")

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any, cast
-
-from google.protobuf.message import Message
 
 from likeness.gateway.v1 import session_service_pb2 as pb
 from likeness.gateway.v1 import session_service_pb2_grpc
@@ -17,12 +13,9 @@ from services.common.errors import InvalidInputError
 from services.gateway import domain
 from services.gateway.rpc import converters
 from services.gateway.rpc import type_converters as types
+from services.gateway.rpc.request_keys import request_key
 from services.gateway.sessions import tokens, validation
 from services.gateway.sessions.service import SessionService
-from services.gateway.store.requests import RequestKey
-
-_THREAD_BYTES = 256 * 1024
-"""Bodies from here on are hashed off the event loop."""
 
 
 class SessionServicer(session_service_pb2_grpc.SessionServiceServicer):
@@ -41,7 +34,7 @@ class SessionServicer(session_service_pb2_grpc.SessionServiceServicer):
             target_hash=request.target.content_hash,
             asked=converters.settings_from_proto(request.settings),
             display_name=request.display_name,
-            key=await _key(request),
+            key=await request_key(request),
         )
         return pb.CreateSessionResponse(session=converters.session_to_proto(session))
 
@@ -73,7 +66,7 @@ class SessionServicer(session_service_pb2_grpc.SessionServiceServicer):
         session_id = validation.session_id(request.name)
         count = request.image_count if request.HasField("image_count") else None
         show = await self._service.shows_scores(session_id)
-        events = self._service.submit_prompt(session_id, request.prompt, count, await _key(request))
+        events = self._service.submit_prompt(session_id, request.prompt, count, await request_key(request))
         position = 0
         async with aclosing(cast(Any, events)):
             async for event in events:
@@ -83,7 +76,9 @@ class SessionServicer(session_service_pb2_grpc.SessionServiceServicer):
     async def StartLoop(self, request: pb.StartLoopRequest, context: Any) -> pb.StartLoopResponse:
         """Starts an automatic loop."""
         session = await self._service.start_loop(
-            validation.session_id(request.name), converters.loop_from_proto(request.settings), await _key(request)
+            validation.session_id(request.name),
+            converters.loop_from_proto(request.settings),
+            await request_key(request),
         )
         return pb.StartLoopResponse(session=converters.session_to_proto(session))
 
@@ -99,7 +94,7 @@ class SessionServicer(session_service_pb2_grpc.SessionServiceServicer):
             request.text,
             _aspect(request.aspect),
             request.candidate_id,
-            await _key(request),
+            await request_key(request),
         )
         edits = [types.edit_to_proto(edit) for edit in revision.edits]
         return pb.SubmitFeedbackResponse(revised_prompt=revision.prompt, edits=edits)
@@ -107,7 +102,7 @@ class SessionServicer(session_service_pb2_grpc.SessionServiceServicer):
     async def RankImages(self, request: pb.RankImagesRequest, context: Any) -> pb.RankImagesResponse:
         """Records an order of candidates."""
         ranking = await self._service.rank(
-            validation.session_id(request.name), request.candidate_ids, await _key(request)
+            validation.session_id(request.name), request.candidate_ids, await request_key(request)
         )
         return pb.RankImagesResponse(ranking=converters.ranking_to_proto(ranking))
 
@@ -133,23 +128,3 @@ def _aspect(value: int) -> domain.Aspect | None:
         allowed = ", ".join(understanding_pb2.Aspect.keys())
         raise InvalidInputError("aspect", f"{value} is not an aspect", allowed=allowed)
     return aspect
-
-
-async def _key(request: Any) -> RequestKey | None:
-    """Id and digest of a request that carries a request_id."""
-    if not request.request_id:
-        return None
-    identity = validation.request_id(request.request_id)
-    if request.ByteSize() >= _THREAD_BYTES:
-        return RequestKey(identity, await asyncio.to_thread(_digest, request))
-    return RequestKey(identity, _digest(request))
-
-
-def _digest(request: Message) -> str:
-    body = type(request)()
-    body.CopyFrom(request)
-    body.ClearField("request_id")
-    # The type's name stands for the method: the same fields sent to another method are another request.
-    digest = hashlib.sha256(request.DESCRIPTOR.full_name.encode())
-    digest.update(b"\0" + body.SerializeToString(deterministic=True))
-    return digest.hexdigest()

@@ -13,6 +13,8 @@ from services.common.profile import Defaults
 from services.gateway.domain import LoopSettings, SessionSettings
 from services.gateway.loops.text import MAX_PROMPT_CHARACTERS
 from services.gateway.ports import MetricCatalog, ModelInfo, StrategyInfo
+from services.gateway.profiles.ids import profile_id
+from services.gateway.profiles.model import METRIC_PREFIX
 
 MAX_DISPLAY_NAME_CHARACTERS = 200
 MAX_METRICS = 32
@@ -197,7 +199,11 @@ def _metrics(field: str, asked: Sequence[str], known: MetricCatalog) -> tuple[st
     if len(set(asked)) < len(asked):
         raise InvalidInputError(field, "names a metric twice", allowed="each metric once")
     for one in asked:
-        known.find(one, field=field)
+        if one.startswith(METRIC_PREFIX):
+            # Whether the profile exists is asked of the store, together with writing the session.
+            profile_id(field, one.removeprefix(METRIC_PREFIX))
+        else:
+            known.find(one, field=field)
     return tuple(asked)
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.common.errors import NotFoundError, Reason
 from services.gateway.domain import ImageInfo
 from services.gateway.ports import ObjectStore
+from services.gateway.profiles.model import Album
 from services.gateway.store import rows
 from services.gateway.store.database import Database
 from services.gateway.store.tables import candidates, images, sessions
@@ -33,9 +34,7 @@ class ImageRepository:
         """Stores a caller's picture for good; the same bytes again are free."""
         async with self._database.transaction() as connection:
             await self.keep(connection, data, info)
-            await connection.execute(
-                update(images).where(images.c.content_hash == info.content_hash).values(uploaded=True)
-            )
+            await _mark_uploaded(connection, info.content_hash)
 
     async def find(self, content_hash: str, *, field: str = "content_hash") -> ImageInfo:
         """What is known of a picture.
@@ -49,6 +48,26 @@ class ImageRepository:
         if row is None:
             raise NotFoundError(Reason.IMAGE_NOT_FOUND, "image", content_hash, field=field)
         return rows.image(row)
+
+    async def find_all(self, content_hashes: Iterable[str]) -> dict[str, ImageInfo]:
+        """What is known of pictures, by content hash, without those that are absent."""
+        async with self._database.transaction() as connection:
+            query = select(images).where(images.c.content_hash.in_(set(content_hashes)))
+            return {row["content_hash"]: rows.image(row) for row in (await connection.execute(query)).mappings()}
+
+    async def keep_for_good(self, connection: AsyncConnection, content_hashes: Iterable[str], album: Album) -> None:
+        """Makes sure that pictures are stored and never collected; the album has the bytes of those that may be new.
+
+        Raises:
+            NotFoundError: IMAGE_NOT_FOUND, if one without bytes was collected meanwhile.
+        """
+        # In one order, so that two calls with the same pictures cannot wait for each other.
+        for content_hash in sorted(set(content_hashes)):
+            if content_hash in album.data:
+                await self.keep(connection, album.data[content_hash], album.infos[content_hash])
+            else:
+                await self.hold(connection, content_hash, field="content_hash")
+            await _mark_uploaded(connection, content_hash)
 
     async def keep(self, connection: AsyncConnection, data: bytes, info: ImageInfo) -> None:
         """Stores bytes and row. The caller adds what refers to the picture in the same transaction."""
@@ -67,16 +86,16 @@ class ImageRepository:
             .on_conflict_do_nothing()
         )
 
-    async def hold(self, connection: AsyncConnection, content_hash: str) -> None:
+    async def hold(self, connection: AsyncConnection, content_hash: str, *, field: str = "target.content_hash") -> None:
         """Keeps a stored picture from being collected until this transaction, which refers to it, ends.
 
         Raises:
-            NotFoundError: IMAGE_NOT_FOUND, if it was collected already.
+            NotFoundError: IMAGE_NOT_FOUND, blamed on `field`, if it was collected already.
         """
         await _lock(connection, content_hash, shared=True)
         query = select(images.c.content_hash).where(images.c.content_hash == content_hash)
         if (await connection.execute(query)).first() is None:
-            raise NotFoundError(Reason.IMAGE_NOT_FOUND, "image", content_hash, field="target.content_hash")
+            raise NotFoundError(Reason.IMAGE_NOT_FOUND, "image", content_hash, field=field)
 
     async def collect(self, content_hashes: Iterable[str]) -> int:
         """Deletes those pictures that nothing refers to; returns how many."""
@@ -107,6 +126,11 @@ def _unused() -> ColumnElement[bool]:
         ~exists().where(sessions.c.target_hash == images.c.content_hash),
         ~exists().where(candidates.c.image_hash == images.c.content_hash),
     )
+
+
+async def _mark_uploaded(connection: AsyncConnection, content_hash: str) -> None:
+    query = update(images).where(images.c.content_hash == content_hash, images.c.uploaded.is_(False))
+    await connection.execute(query.values(uploaded=True))
 
 
 async def _lock(connection: AsyncConnection, content_hash: str, *, shared: bool) -> None:

@@ -13,6 +13,8 @@ EVENTS_CHANNEL = "likeness_events"
 """Payload: id of a session that has new events or is deleted."""
 CANCEL_CHANNEL = "likeness_cancel"
 """Payload: id of a running session that is to be cancelled."""
+PROFILES_CHANNEL = "likeness_profiles"
+"""Payload: id of a profile that scores by other weights from now on, or is deleted."""
 
 _RECONNECT_SECONDS = 1.0
 _PROBE_SECONDS = 30.0

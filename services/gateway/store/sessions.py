@@ -11,12 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.common.errors import InvalidInputError, NotFoundError, Reason
 from services.gateway import domain
+from services.gateway.profiles.ids import profiles_in
 from services.gateway.store import rows, tables
 from services.gateway.store.changes import Change, locked, session_not_found
 from services.gateway.store.codec import decode, decode_event, encode
 from services.gateway.store.database import Database
 from services.gateway.store.images import ImageRepository
 from services.gateway.store.notifications import EVENTS_CHANNEL
+from services.gateway.store.profiles import require_profiles
 from services.gateway.store.requests import RequestKey, RequestRepository
 
 
@@ -65,12 +67,15 @@ class SessionRepository:
             key: Request id of the caller; a repeated call returns the session as it was stored.
 
         Raises:
-            NotFoundError: IMAGE_NOT_FOUND, if the stored target was collected meanwhile.
+            NotFoundError: IMAGE_NOT_FOUND, if the stored target was collected meanwhile; PROFILE_NOT_FOUND, for a
+                personal metric.
             ConflictError: REQUEST_ID_REUSED.
         """
         async with self._database.transaction() as connection:
             if (stored := await self._requests.reserve(connection, key)) is not None:
                 return decode(domain.Session, stored)
+            if personal := profiles_in(session.settings.metrics):
+                await require_profiles(connection, personal, field="settings.metrics")
             if target is not None:
                 await self._images.keep(connection, target, session.target)
             else:

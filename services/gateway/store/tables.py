@@ -12,6 +12,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -132,6 +133,61 @@ rankings = Table(
     Column("create_time", DateTime(timezone=True), nullable=False),
 )
 """Rankings under the sequence of their event."""
+
+profiles = Table(
+    "profiles",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("display_name", Text, nullable=False),
+    Column("base_metric", Text, nullable=False),
+    Column("parent", Text, ForeignKey("profiles.id"), index=True),
+    Column("active_version", Integer, nullable=False),
+    # Counts of what the two tables below hold: pages of profiles need no aggregates.
+    Column("version_count", Integer, nullable=False),
+    Column("ranking_count", Integer, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+    Column("update_time", DateTime(timezone=True), nullable=False),
+)
+"""Personal metrics."""
+
+profile_versions = Table(
+    "profile_versions",
+    metadata,
+    Column("profile_id", Text, ForeignKey("profiles.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("revision", Text, nullable=False),
+    Column("weights", LargeBinary, nullable=False),
+    Column("backbone_metric", Text, nullable=False),
+    Column("backbone_revision", Text, nullable=False),
+    Column("backbone_layers", JSONB, nullable=False),
+    Column("recipe", Text, nullable=False),
+    Column("parent_revision", Text, nullable=False),
+    Column("report", JSONB),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+)
+"""Heads of profiles, never changed; numbers from 1 without gaps, allocated under the profile's row lock."""
+
+profile_rankings = Table(
+    "profile_rankings",
+    metadata,
+    Column("profile_id", Text, ForeignKey("profiles.id", ondelete="CASCADE"), primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    # Session that it comes from, which may be gone; empty for pictures outside any session.
+    Column("source", Text, nullable=False, server_default=text("''")),
+    # Content hashes, marked as uploaded in images: what a profile learned from is never collected.
+    Column("target_hash", Text, nullable=False),
+    Column("picture_hashes", JSONB, nullable=False),
+    Column("places", JSONB, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+    Index(
+        "ix_profile_rankings_profile_id_source",
+        "profile_id",
+        "source",
+        unique=True,
+        postgresql_where=text("source <> ''"),
+    ),
+)
+"""What profiles learn from; a session's newest ranking takes the place of its earlier one."""
 
 requests = Table(
     "requests",

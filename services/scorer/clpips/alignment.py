@@ -9,7 +9,7 @@ reason, as they are in the paper.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,17 +21,19 @@ from services.common.statistics import (
     Icc,
     IccForm,
     Spearman,
+    Statistic,
     average_ranks,
+    counted_icc,
+    counted_rho,
     icc,
     icc_value,
     paired_bootstrap,
     spearman,
-    spearman_rho,
 )
 from services.scorer.clpips.rankings import RankedSet, targets_of
 
 RESAMPLES = 2_000
-"""Enough for a p of .001; each costs six coefficients."""
+"""Enough for a p of .001."""
 
 Table = NDArray[np.float64]
 """[pictures, (human rank, rank by distance, distance)]"""
@@ -86,7 +88,8 @@ def scores_by(head: Head, sets: Sequence[RankedSet]) -> list[Distances]:
 
 def agreement_of(sets: Sequence[RankedSet], scores: Sequence[Distances]) -> float:
     """ICC(2,k) of the people and a metric that gave these distances."""
-    return _agreement(np.concatenate([_table(*pair) for pair in zip(sets, scores, strict=True)]))
+    rows = np.concatenate([_table(*pair) for pair in zip(sets, scores, strict=True)])
+    return icc_value(rows[:, :2], IccForm.AGREEMENT_MEAN)
 
 
 def report(
@@ -104,7 +107,7 @@ def report(
     """
     first, second = (_by_target(sets, scores) for scores in (baseline, personal))
 
-    def gain(statistic: Callable[[Table], float]) -> BootstrapDifference:
+    def gain(statistic: Statistic) -> BootstrapDifference:
         return paired_bootstrap(first, second, statistic, resamples=resamples, seed=seed)
 
     return AlignmentReport(
@@ -135,13 +138,13 @@ def _alignment(rows: Table) -> Alignment:
     )
 
 
-def _rho(rows: Table) -> float:
-    return spearman_rho(rows[:, 0], rows[:, 2])
+def _rho(rows: Table, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    return counted_rho(rows[:, 0], rows[:, 2], counts)
 
 
-def _agreement(rows: Table) -> float:
-    return icc_value(rows[:, :2], IccForm.AGREEMENT_MEAN)
+def _agreement(rows: Table, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    return counted_icc(rows[:, :2], counts, IccForm.AGREEMENT_MEAN)
 
 
-def _consistency(rows: Table) -> float:
-    return icc_value(rows[:, :2], IccForm.CONSISTENCY_MEAN)
+def _consistency(rows: Table, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    return counted_icc(rows[:, :2], counts, IccForm.CONSISTENCY_MEAN)

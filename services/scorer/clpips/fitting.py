@@ -9,12 +9,12 @@ head is used, learned under the stronger prior (CLOSE_DEVIATION in `convex`), wh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from services.common.heads import Distances, Head
 from services.scorer.clpips.alignment import agreement_of, scores_by
-from services.scorer.clpips.convex import fit_convex
+from services.scorer.clpips.convex import fit_convex, tells_apart
 from services.scorer.clpips.rankings import RankedSet, folds_by_target, targets_of
 
 MAX_FOLDS = 5
@@ -39,6 +39,8 @@ class HeldOut:
     parent: float
     lpips: float
     targets: int
+    scores: tuple[Distances, ...] = field(repr=False, compare=False)
+    """Distances of every set by a head that was learned without its target; for `alignment.report`."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,13 @@ def fit_profile(parent: Head, sets: Sequence[RankedSet], *, lpips: Head, tastes:
     if targets < 2:
         explanation = "learned from one target, close to its parent; rank another one to have it checked"
         return FitOutcome(fitted, Decision.FITTED_UNCHECKED, None, explanation)
+    scores = held_out_scores(parent, sets, tastes)
     held_out = HeldOut(
-        fitted=agreement_of(sets, held_out_scores(parent, sets, tastes)),
+        fitted=agreement_of(sets, scores),
         parent=agreement_of(sets, scores_by(parent, sets)),
         lpips=agreement_of(sets, scores_by(lpips, sets)),
         targets=targets,
+        scores=tuple(scores),
     )
     measured = {
         "held_out_icc2k": held_out.fitted,
@@ -96,13 +100,16 @@ def fit_profile(parent: Head, sets: Sequence[RankedSet], *, lpips: Head, tastes:
 
 
 def held_out_scores(parent: Head, sets: Sequence[RankedSet], tastes: Sequence[Head] = ()) -> list[Distances]:
-    """Distances of every set by a head that was learned without its target; for `alignment.report`.
+    """Distances of every set by a head that was learned without its target.
+
+    Where nothing can be learned from the other targets, because their pictures are all alike, this head is the parent.
 
     Raises:
         InvalidInputError: as `fit_convex`.
     """
     scores: dict[int, Distances] = {}
     for learn, hold in folds_by_target(sets, MAX_FOLDS):
-        head = fit_convex(parent, [sets[index] for index in learn], tastes)
+        others = [sets[index] for index in learn]
+        head = fit_convex(parent, others, tastes) if tells_apart(parent, others) else parent
         scores.update(zip(hold, scores_by(head, [sets[index] for index in hold]), strict=True))
     return [scores[index] for index in range(len(sets))]

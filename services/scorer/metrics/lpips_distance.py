@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from services.common.heads import Backbone, Head, head_of
 from services.scorer import compute
 from services.scorer.metrics import checkpoints, imagenet
 from services.scorer.metrics.base import MetricInput, MetricSpec, PairMetric, Value
@@ -71,9 +72,14 @@ class Lpips(PairMetric):
         self._layers: Any = features[: network.taps[-1]]
         self._scale: Any = lpips.ScalingLayer().to(self._device)
         self._targets = PyramidCache(CACHE_BYTES)
-        heads = published_heads(network)
+        by_layer = published_heads(network)
+        heads = torch.cat(by_layer)
         self.heads: NDArray[np.float64] = heads.double().numpy()
         """w [channels of all layers]: the published weights, none below 0."""
+        backbone_revision = compute.weights_revision(self._layers)
+        backbone = Backbone(network.id, backbone_revision, tuple(len(layer) for layer in by_layer))
+        self.head: Head = head_of(backbone, heads.numpy())
+        """The same weights as a head. Its backbone names what difference vectors depend on, which no heads are."""
         super().__init__(
             MetricSpec(
                 id=network.id,
@@ -141,11 +147,11 @@ def build(backbones: imagenet.Backbones, network: Network) -> list[Lpips]:
     return [Lpips(network, backbones.load(network.backbone))]
 
 
-def published_heads(network: Network) -> torch.Tensor:
-    """w [channels of all layers], float32, from the `lpips` package."""
+def published_heads(network: Network) -> list[torch.Tensor]:
+    """w [channels] of each layer, float32, from the `lpips` package."""
     path = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{network.heads}.pth"
     state = checkpoints.read(checkpoints.ModelSource(network.id, str(path)), path)
-    return torch.cat([state[f"lin{layer}.model.1.weight"].flatten() for layer in range(len(network.taps))]).float()
+    return [state[f"lin{layer}.model.1.weight"].flatten().float() for layer in range(len(network.taps))]
 
 
 def _revision(layers: nn.Module, heads: torch.Tensor) -> str:

@@ -56,10 +56,11 @@ def test_recombined_noise_beats_the_best_of_as_many_fresh_ones() -> None:
     assert statistics.fmean(gains) > 0.5
 
 
-def test_good_noise_is_added_and_bad_noise_subtracted() -> None:
+def test_good_noise_is_added_bad_noise_subtracted_and_the_best_counts_more() -> None:
     found = direction([scored(1, 0.9), scored(2, 0.5), scored(3, 0.1)])
     assert found is not None
-    assert found.weights == pytest.approx({1: math.sqrt(0.5), 3: -math.sqrt(0.5)})
+    # Half way between the best noise and the difference of the best and the worst, 45 degrees apart.
+    assert found.weights == pytest.approx({1: math.cos(math.pi / 8), 3: -math.sin(math.pi / 8)})
     assert found.share == pytest.approx(3 / 7)
     assert math.fsum(part.weight**2 for part in found.with_fresh(9)) == pytest.approx(1)
     assert found.with_fresh(9)[-1] == NoisePart(9, pytest.approx(math.sqrt(4 / 7)))

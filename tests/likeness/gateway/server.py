@@ -9,9 +9,17 @@ from typing import Any, TypeVar
 
 import grpc
 
-from likeness.gateway.v1 import catalog_service_pb2_grpc, image_service_pb2_grpc, session_service_pb2_grpc
+from likeness.gateway.v1 import (
+    catalog_service_pb2_grpc,
+    image_service_pb2_grpc,
+    profile_service_pb2_grpc,
+    session_service_pb2_grpc,
+)
+from tests.likeness.gateway.catalog import CatalogServicer
 from tests.likeness.gateway.faults import Faults
-from tests.likeness.gateway.servicers import CatalogServicer, ImageServicer, SessionServicer, World
+from tests.likeness.gateway.profiles import ProfileServicer
+from tests.likeness.gateway.servicers import ImageServicer, SessionServicer
+from tests.likeness.gateway.world import World
 
 Value = TypeVar("Value")
 LIMIT = [("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", 64 << 20)]
@@ -62,6 +70,7 @@ class TestGateway:
         self.world.gate.set()
         self.catalog = CatalogServicer(self.world)
         self._sessions, self._images = SessionServicer(self.world), ImageServicer(self.world)
+        self._profiles = ProfileServicer(self.world)
         await self._listen()
 
     async def _listen(self) -> None:
@@ -69,6 +78,7 @@ class TestGateway:
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(self._sessions, self._server)
         image_service_pb2_grpc.add_ImageServiceServicer_to_server(self._images, self._server)
         catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(self.catalog, self._server)
+        profile_service_pb2_grpc.add_ProfileServiceServicer_to_server(self._profiles, self._server)
         self._port = self._server.add_insecure_port(f"127.0.0.1:{self._port}")
         await self._server.start()
 

@@ -1,59 +1,27 @@
-"""The three services of the gateway contract, in memory."""
+"""Sessions and pictures of the gateway contract, in memory."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from typing import Any
 
 import grpc
 from PIL import UnidentifiedImageError
 
 from likeness.gateway.v1 import (
-    catalog_service_pb2,
-    catalog_service_pb2_grpc,
     image_service_pb2,
     image_service_pb2_grpc,
     session_pb2,
     session_service_pb2,
     session_service_pb2_grpc,
 )
-from likeness.types.v1 import image_pb2, model_pb2, score_pb2
+from likeness.types.v1 import score_pb2
 from tests.likeness.gateway import story
-from tests.likeness.gateway.faults import Fault, Faults, fail
+from tests.likeness.gateway.faults import Fault, fail
+from tests.likeness.gateway.world import Record, World
 
 State = session_pb2.Session.State
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
-
-
-@dataclass
-class Record:
-    """One session: its message, rounds, log, and the task that works on it."""
-
-    session: session_pb2.Session
-    rounds: list[session_pb2.Round] = field(default_factory=list)
-    rankings: list[session_pb2.Ranking] = field(default_factory=list)
-    log: list[session_pb2.SessionEvent] = field(default_factory=list)
-    task: asyncio.Task[None] | None = None
-
-
-@dataclass
-class World:
-    """What the three services share. A gate that is not set holds every loop before its next event."""
-
-    faults: Faults = field(default_factory=Faults)
-    images: dict[str, bytes] = field(default_factory=dict)
-    sessions: dict[str, Record] = field(default_factory=dict)
-    answers: dict[str, Any] = field(default_factory=dict)
-    gate: asyncio.Event = field(default_factory=asyncio.Event)
-    failing_loop: bool = False
-
-    def store(self, data: bytes) -> image_pb2.ImageInfo:
-        """Keeps a picture."""
-        info = story.image_info(data)
-        self.images[info.content_hash] = data
-        return info
 
 
 class SessionServicer(session_service_pb2_grpc.SessionServiceServicer):
@@ -274,7 +242,12 @@ class ImageServicer(image_service_pb2_grpc.ImageServiceServicer):
         fault = self._world.faults.next("ScoreImages", context)
         if fault:
             await fail(context, fault)
-        unknown = set(request.metrics) - {"clip-embedded", "phash", "psnr"}
+        profiles = {f"clpips:{name}": record for name, record in self._world.profiles.items()}
+        unknown = set(request.metrics) - {"clip-embedded", "phash", "psnr", *profiles}
+        absent = next((name.removeprefix("clpips:") for name in unknown if name.startswith("clpips:")), None)
+        if absent is not None:
+            problem = f"profile {absent!r} does not exist"
+            await fail(context, Fault(NOT_FOUND, "PROFILE_NOT_FOUND", problem, "metrics[0]"))
         if unknown:
             problem = f"metric {min(unknown)!r} does not exist; known: clip-embedded, phash, psnr"
             await fail(context, Fault(NOT_FOUND, "METRIC_NOT_FOUND", problem, "metrics"))
@@ -285,54 +258,10 @@ class ImageServicer(image_service_pb2_grpc.ImageServiceServicer):
                 answers.append(image_service_pb2.ImageScores(error=error))
                 continue
             wanted = [s for s in story.scores(0.9 - 0.1 * index) if not request.metrics or s.metric in request.metrics]
+            wanted += [
+                story.personal_score(name, record.profile.active.revision, 0.9 - 0.1 * index)
+                for name, record in profiles.items()
+                if name in request.metrics
+            ]
             answers.append(image_service_pb2.ImageScores(scores=wanted))
         return image_service_pb2.ScoreImagesResponse(candidates=answers)
-
-
-class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
-    """A fixed catalogue."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self.health = catalog_service_pb2.HEALTH_SERVING
-
-    async def ListModels(self, request, context):
-        limits = model_pb2.GenerationLimits(
-            default_steps=20, max_steps=100, default_guidance_scale=3.0, width_pixels=64, height_pixels=64,
-            size_multiple_pixels=16, max_side_pixels=128, schedulers=["DPMSolverMultistepScheduler"], token_limit=77,
-        )  # fmt: skip
-        models = [
-            model_pb2.Model(
-                id="generator-embedded", revision="5f1d2c90", role=model_pb2.MODEL_ROLE_GENERATOR, embedded=True,
-                source="generator-embedded", license="Apache-2.0", generation_limits=limits,
-            ),
-            model_pb2.Model(id="clip-embedded", revision="9c1e", role=model_pb2.MODEL_ROLE_EMBEDDER, embedded=True),
-        ]  # fmt: skip
-        return catalog_service_pb2.ListModelsResponse(models=models, unreachable=["refiner"])
-
-    async def ListMetrics(self, request, context):
-        described = [
-            score_pb2.Metric(
-                id=score.metric, revision=score.revision, description=f"How alike by {score.metric}.",
-                input=score_pb2.METRIC_INPUT_IMAGE_IMAGE, direction=score.direction, embedded=True,
-            )
-            for score in story.scores(0.5)
-        ]  # fmt: skip
-        return catalog_service_pb2.ListMetricsResponse(
-            metrics=described, default_metrics=["clip-embedded", "phash"], default_selection_metrics=["clip-embedded"],
-            absent=[score_pb2.AbsentMetric(id="lpips-squeeze", reason="no weights were found")],
-        )  # fmt: skip
-
-    async def ListStrategies(self, request, context):
-        info = catalog_service_pb2.StrategyInfo(id="repainter", revision="1", description="Describes.", embedded=True)
-        return catalog_service_pb2.ListStrategiesResponse(strategies=[info])
-
-    async def GetStatus(self, request, context):
-        fault = self._world.faults.next("GetStatus", context)
-        if fault:
-            await fail(context, fault)
-        names = ("generator", "scorer", "refiner", "database", "cache", "object_store")
-        parts = [catalog_service_pb2.ComponentStatus(component=n, health=self.health, detail="ready") for n in names]
-        return catalog_service_pb2.GetStatusResponse(
-            health=self.health, components=parts, version="0.1.0", profile="embedded"
-        )

@@ -97,6 +97,13 @@ def scores(closeness: float) -> list[score_pb2.Score]:
     ]  # fmt: skip
 
 
+def personal_score(metric: str, revision: str, closeness: float) -> score_pb2.Score:
+    """What a profile says of a picture that is `closeness` (0..1) alike."""
+    down = score_pb2.DIRECTION_LOWER_IS_BETTER
+    raw = 1 - closeness
+    return score_pb2.Score(metric=metric, revision=revision, raw=raw, normalized=closeness, direction=down, minimum=0)
+
+
 def record(prompt: str, seed: int) -> model_pb2.GenerationRecord:
     """A generation record."""
     return model_pb2.GenerationRecord(

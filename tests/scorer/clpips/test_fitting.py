@@ -37,6 +37,7 @@ def test_a_consistent_person_gets_a_head(lpips: Head, taste: Array, make_sets: M
     assert outcome.head.metrics["pairs"] == 5 * 45
     assert "on 5 held-out targets" in outcome.explanation
     assert f"{outcome.held_out.fitted:.3f} when learned" in outcome.explanation
+    assert agreement_of(sets, outcome.held_out.scores) == outcome.held_out.fitted
 
 
 def test_what_is_used_is_never_the_worse_one_held_out(
@@ -100,6 +101,18 @@ def test_held_out_scores_know_nothing_of_their_target(lpips: Head, taste: Array,
     assert before[2].tolist() == after[2].tolist()
     assert before[0].tolist() != after[0].tolist()
     assert report(sets, scores_by(lpips, sets), before, resamples=10).agreement_gain.groups == 4
+
+
+def test_pictures_all_alike_of_one_target_do_not_keep_the_other_from_being_learned(
+    lpips: Head, taste: Array, make_sets: MakeSets
+) -> None:
+    (ranked,) = make_sets(taste, 1)
+    alike = RankedSet("alike", np.repeat(ranked.differences[:1], 4, axis=0), (1.0, 2.0, 3.0, 4.0))
+    outcome = fit_profile(lpips, [ranked, alike], lpips=lpips)
+    assert outcome.held_out is not None
+    first, second = outcome.held_out.scores
+    assert first.tolist() == scores_by(lpips, [ranked])[0].tolist(), "nothing to learn from: the parent's"
+    assert second.tolist() == scores_by(fit_convex(lpips, [ranked]), [alike])[0].tolist()
 
 
 def test_five_rankings_beat_lpips_by_the_papers_gain_for_nine_of_ten(

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from services.common import images
+from services.common.heads import Recipe
 from services.common.settings import Settings
 from services.scorer.metrics import imagenet, lpips_distance
 from services.scorer.metrics.lpips_distance import ALEX, NETWORKS, SQUEEZE, VGG, Lpips, Network
@@ -160,6 +161,36 @@ def test_other_weights_have_another_revision(
     assert Lpips(SQUEEZE, features).spec.revision == make_metric(SQUEEZE).spec.revision
     features[0].weight[0, 0, 0, 0] += 1
     assert Lpips(SQUEEZE, features).spec.revision != make_metric(SQUEEZE).spec.revision
+    assert Lpips(SQUEEZE, features).head.backbone.revision != make_metric(SQUEEZE).head.backbone.revision
+
+
+@pytest.mark.parametrize(
+    ("network", "layers"),
+    [
+        (ALEX, (64, 192, 384, 256, 256)),
+        (VGG, (64, 128, 256, 512, 512)),
+        (SQUEEZE, (64, 128, 256, 384, 384, 512, 512)),
+    ],
+)
+def test_the_head_is_the_published_one(
+    network: Network, layers: tuple[int, ...], make_metric: Callable[[Network], Lpips]
+) -> None:
+    metric = make_metric(network)
+    assert (metric.head.backbone.metric, metric.head.backbone.layers) == (network.id, layers)
+    assert metric.head.array.tolist() == metric.heads.tolist()
+    assert (metric.head.recipe, metric.head.parent) == (Recipe.PUBLISHED, "")
+
+
+def test_the_backbones_revision_knows_nothing_of_the_heads(
+    make_metric: Callable[[Network], Lpips], random_features: MakeFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = make_metric(SQUEEZE)
+    doubled = [2 * layer for layer in lpips_distance.published_heads(SQUEEZE)]
+    monkeypatch.setattr(lpips_distance, "published_heads", lambda _: doubled)
+    other = Lpips(SQUEEZE, random_features(SQUEEZE.backbone))
+    assert other.head.backbone == published.head.backbone
+    assert other.head.revision != published.head.revision
+    assert other.spec.revision != published.spec.revision
 
 
 class TestRealWeights:
@@ -178,9 +209,8 @@ class TestRealWeights:
         decoded = (images.decode((folder / name).read_bytes()) for name in ("ex_ref.png", "ex_p0.png", "ex_p1.png"))
         return [Picture(one.rgb, one.pixel_hash) for one in decoded]
 
-    def test_distances_are_the_published_ones(self, settings: Settings, pictures: list[Picture]) -> None:
-        (metric,) = lpips_distance.build(imagenet.Backbones(settings), SQUEEZE)
-        values = [value.raw for value in metric.score(pictures[0], pictures[1:])]
+    def test_distances_are_the_published_ones(self, real_lpips: Lpips, pictures: list[Picture]) -> None:
+        values = [value.raw for value in real_lpips.score(pictures[0], pictures[1:])]
         assert [round(value, 4) for value in values] == [0.7110, 0.1479]
 
     def test_bfloat16_is_close_and_has_its_own_revision(self, settings: Settings, pictures: list[Picture]) -> None:

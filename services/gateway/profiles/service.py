@@ -1,0 +1,157 @@
+"""The profile service without a transport: one method a call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from services.common.errors import InvalidInputError, NotFoundError, PreconditionError, Reason
+from services.common.telemetry import get_logger
+from services.gateway.ports import FitOutcome, MetricCatalog, ScorerPort
+from services.gateway.profiles import pages, validation
+from services.gateway.profiles.heads import ActiveHeads
+from services.gateway.profiles.ids import profile_id as checked_id
+from services.gateway.profiles.learning import Learner
+from services.gateway.profiles.model import Album, Profile, ProfileVersion, RankingInput
+from services.gateway.profiles.pictures import Pictures
+from services.gateway.sessions.validation import MAX_DISPLAY_NAME_CHARACTERS, text
+from services.gateway.store.codec import decode
+from services.gateway.store.profiles import Addition, FitBasis, ProfileChangedError, ProfileRepository
+from services.gateway.store.requests import RequestKey, RequestRepository
+
+FIT_ATTEMPTS = 4
+"""How often a fit learns anew because another one was stored meanwhile, the first time included."""
+BASE_PREFIX = "lpips-"
+"""Metrics that profiles can be based on begin so."""
+
+log = get_logger(__name__)
+
+
+class ProfileService:
+    """What callers do with profiles. Every error is of the tree in services.common.errors."""
+
+    def __init__(
+        self,
+        profiles: ProfileRepository,
+        requests: RequestRepository,
+        heads: ActiveHeads,
+        scorer: ScorerPort,
+        learner: Learner,
+        pictures: Pictures,
+    ) -> None:
+        self._profiles = profiles
+        self._requests = requests
+        self._heads = heads
+        self._scorer = scorer
+        self._learner = learner
+        self._pictures = pictures
+
+    async def create(
+        self, profile_id: str, *, display_name: str, parent: str, base_metric: str, key: RequestKey | None
+    ) -> Profile:
+        """Creates a profile that scores as its parent until it is fitted.
+
+        Args:
+            profile_id: Its id.
+            display_name: Free text, at most 200 characters.
+            parent: Profile to start from and fall back to; "" for LPIPS.
+            base_metric: LPIPS metric to start from; "" means the parent's, or the first that the scorer offers.
+            key: Request id, or None.
+        """
+        if (stored := await self._requests.find(key)) is not None:
+            return decode(Profile, stored)
+        checked_id("profile_id", profile_id)
+        text("display_name", display_name, most=MAX_DISPLAY_NAME_CHARACTERS, required=False)
+        if parent:
+            await self._check_parent(parent, base_metric)
+            return await self._profiles.create(profile_id, display_name, parent, None, key)
+        base = _base_metric(base_metric, await self._scorer.list_metrics())
+        return await self._profiles.create(profile_id, display_name, "", await self._scorer.get_head(base), key)
+
+    async def fit(
+        self, profile_id: str, session_ids: Sequence[str], rankings: Sequence[RankingInput], key: RequestKey | None
+    ) -> Profile:
+        """Adds rankings, learns from all of the profile's and activates the result; nothing is stored on any error."""
+        if (stored := await self._requests.find(key)) is not None:
+            return decode(Profile, stored)
+        checked_id("profile_id", profile_id)
+        sessions, given = validation.session_ids(session_ids), validation.rankings(rankings)
+        album = Album()
+        ranked = await self._profiles.session_rankings(sessions)
+        for index, one in enumerate(ranked):
+            validation.picture_count(f"session_ids[{index}]", len(one.pictures))
+        added = Addition((*ranked, *await self._pictures.read_rankings(given, album)), album)
+        for _ in range(FIT_ATTEMPTS):
+            basis = await self._profiles.basis(profile_id)
+            outcome = await self._learn(basis, added)
+            try:
+                fitted = await self._profiles.add_version(basis, added, outcome.head, outcome.report, key)
+            except ProfileChangedError:
+                log.info("fit_overtaken", profile=profile_id)
+                continue
+            self._heads.forget(profile_id)
+            log.info("profile_fitted", profile=profile_id, decision=outcome.report.decision.value)
+            return fitted
+        message = f"profile {profile_id!r} was fitted by others again and again meanwhile; try again"
+        raise PreconditionError(Reason.PROFILE_CHANGED, message, field="profile_id")
+
+    async def get(self, profile_id: str) -> Profile:
+        """A profile."""
+        return await self._profiles.get(checked_id("profile_id", profile_id))
+
+    async def list_page(self, page_size: int, page_token: str) -> tuple[list[Profile], str]:
+        """A page of profiles by id, and the token of the next page ("" on the last)."""
+        size = pages.page_size(page_size)
+        # One more than the page tells whether there is a next one.
+        found = await self._profiles.list_page(size + 1, pages.read_profile_token(page_token))
+        return found[:size], pages.after_profile(found[size - 1]) if len(found) > size else ""
+
+    async def list_versions(self, profile_id: str, page_size: int, page_token: str) -> tuple[list[ProfileVersion], str]:
+        """A page of a profile's versions, newest first, and the token of the next page ("" on the last)."""
+        checked_id("profile_id", profile_id)
+        size, before = pages.page_size(page_size), pages.read_version_token(profile_id, page_token)
+        found = await self._profiles.list_versions(profile_id, size + 1, before)
+        return found[:size], pages.after_version(profile_id, found[size - 1]) if len(found) > size else ""
+
+    async def activate(self, profile_id: str, number: int, key: RequestKey | None) -> Profile:
+        """Scores by a stored version from now on."""
+        profile = await self._profiles.activate(checked_id("profile_id", profile_id), number, key)
+        self._heads.forget(profile_id)
+        return profile
+
+    async def delete(self, profile_id: str, key: RequestKey | None) -> None:
+        """Deletes a profile with its versions and rankings."""
+        await self._profiles.delete(checked_id("profile_id", profile_id), key)
+        self._heads.forget(profile_id)
+
+    async def _check_parent(self, parent: str, base_metric: str) -> None:
+        base = (await self._profiles.get(checked_id("parent", parent), field="parent")).base_metric
+        if base_metric not in ("", base):
+            problem = f"is {base_metric[:80]!r}, the parent's is another"
+            raise InvalidInputError("base_metric", problem, allowed=f"{base}, or empty")
+
+    async def _learn(self, basis: FitBasis, added: Addition) -> FitOutcome:
+        profile, replaced = basis.profile, added.sources
+        rankings = (*(one for one in basis.rankings if one.source not in replaced), *added.rankings)
+        if not rankings:
+            message = f"profile {profile.id!r} has no rankings to learn from; name ranked sessions, or send rankings"
+            raise PreconditionError(Reason.NO_RANKINGS, message, field="session_ids")
+        return await self._learner.learn(
+            basis.parent or await self._scorer.get_head(profile.base_metric),
+            rankings,
+            added.album,
+            tastes=basis.tastes,
+            request_id=f"{profile.id}-fit",
+        )
+
+
+def _base_metric(asked: str, catalog: MetricCatalog) -> str:
+    """The LPIPS metric to start from."""
+    offered = [name for name in catalog.offered if name.startswith(BASE_PREFIX)]
+    if asked in offered:
+        return asked
+    if offered and not asked:
+        return offered[0]
+    absent = {name: why for name, why in catalog.absent.items() if name.startswith(BASE_PREFIX)}
+    hint = absent.get(asked, "") if asked else "; ".join(f"{name}: {why}" for name, why in absent.items())
+    name = asked or f"{BASE_PREFIX}*"
+    raise NotFoundError(Reason.METRIC_NOT_FOUND, "LPIPS metric", name, field="base_metric", known=offered, hint=hint)

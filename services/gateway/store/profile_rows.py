@@ -1,0 +1,105 @@
+"""Profiles and their versions: rows -> values, values -> rows, and how they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import RowMapping, Select, and_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.common.errors import NotFoundError, Reason
+from services.common.heads import Backbone, Head, Recipe
+from services.gateway.profiles.model import FitReport, Profile, ProfileVersion
+from services.gateway.store.codec import decode, encode
+from services.gateway.store.tables import profile_versions, profiles
+
+VERSION_COLUMNS = (
+    profile_versions.c.number,
+    profile_versions.c.revision,
+    profile_versions.c.recipe,
+    profile_versions.c.report,
+    profile_versions.c.create_time.label("version_create_time"),
+)
+"""Everything of a version but its weights."""
+
+
+def select_profiles() -> Select[Any]:
+    """Profiles with their active version."""
+    return select(profiles, *VERSION_COLUMNS).join(profile_versions, _is_active())
+
+
+def select_heads() -> Select[Any]:
+    """Active heads of profiles."""
+    return select(profile_versions).join(profiles, _is_active())
+
+
+def profile(row: RowMapping) -> Profile:
+    """Profile from a row of `select_profiles`."""
+    return Profile(
+        id=row["id"],
+        display_name=row["display_name"],
+        base_metric=row["base_metric"],
+        parent=row["parent"] or "",
+        active=version(row),
+        version_count=row["version_count"],
+        ranking_count=row["ranking_count"],
+        create_time=row["create_time"],
+        update_time=row["update_time"],
+    )
+
+
+def version(row: RowMapping) -> ProfileVersion:
+    """Version from VERSION_COLUMNS."""
+    return ProfileVersion(
+        number=row["number"],
+        revision=row["revision"],
+        recipe=Recipe(row["recipe"]),
+        create_time=row["version_create_time"],
+        report=decode(FitReport, row["report"]) if row["report"] else None,
+    )
+
+
+def head(row: RowMapping) -> Head:
+    """Head from the columns of a version."""
+    backbone = Backbone(row["backbone_metric"], row["backbone_revision"], tuple(row["backbone_layers"]))
+    return Head(backbone, row["weights"], Recipe(row["recipe"]), row["parent_revision"])
+
+
+def version_values(head: Head, report: FitReport | None) -> Mapping[str, Any]:
+    """Columns of a version that say what it scores by, and how that was found."""
+    return {
+        "revision": head.revision,
+        "weights": head.weights,
+        "backbone_metric": head.backbone.metric,
+        "backbone_revision": head.backbone.revision,
+        "backbone_layers": list(head.backbone.layers),
+        "recipe": head.recipe.value,
+        "parent_revision": head.parent,
+        "report": encode(report),
+    }
+
+
+async def read_profile(connection: AsyncConnection, profile_id: str, *, field: str = "profile_id") -> Profile:
+    """A profile. Raises NotFoundError (PROFILE_NOT_FOUND), blamed on `field`."""
+    row = (await connection.execute(select_profiles().where(profiles.c.id == profile_id))).mappings().one_or_none()
+    if row is None:
+        raise profile_not_found(profile_id, field=field)
+    return profile(row)
+
+
+async def read_head(connection: AsyncConnection, profile_id: str, *, field: str) -> Head:
+    """Active head of a profile. Raises NotFoundError (PROFILE_NOT_FOUND), blamed on `field`."""
+    row = (await connection.execute(select_heads().where(profiles.c.id == profile_id))).mappings().one_or_none()
+    if row is None:
+        raise profile_not_found(profile_id, field=field)
+    return head(row)
+
+
+def profile_not_found(profile_id: str, *, field: str = "profile_id") -> NotFoundError:
+    """The error for a profile id that is not in the database."""
+    return NotFoundError(Reason.PROFILE_NOT_FOUND, "profile", profile_id, field=field)
+
+
+def _is_active() -> Any:
+    return and_(profile_versions.c.profile_id == profiles.c.id, profile_versions.c.number == profiles.c.active_version)
