@@ -18,13 +18,15 @@ def embedded_cluster() -> Iterator[str]:
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             try:
                 assert process.stdout is not None
+                said = []
                 for line in process.stdout:
                     event = json.loads(line)
+                    said.append(line)
                     if event.get("event") == "ready":
                         yield str(event["address"])
                         break
                 else:
-                    raise RuntimeError("the embedded cluster did not start; run 'likeness up' to see why")
+                    raise RuntimeError("the embedded cluster did not start:\n" + "".join(said))
             finally:
                 process.terminate()
                 process.wait(timeout=60)

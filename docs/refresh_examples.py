@@ -28,6 +28,7 @@ def main() -> None:
             known = re.match(r"(likeness (?:session (?:submit|feedback|rank|show)|watch) )(\S+)(.*)", command)
             if known and session:
                 command = f"{known[1]}{session}{known[3]}"
+            command = re.sub(r"--session \S+", f"--session {session}", command) if session else command
             answer = run(command)
             if command.startswith("likeness session new"):
                 session = answer.split()[0]

@@ -70,7 +70,7 @@ def fit_convex(parent: Head, sets: Sequence[RankedSet], tastes: Sequence[Head] =
     features = np.concatenate([_centered(ranked) for ranked in sets])
     weights = parent.array.astype(np.float64)
     mean = np.mean([ranked.differences.mean(axis=0, dtype=np.float64) for ranked in sets], axis=0)
-    if _spread(features @ weights) <= ALIKE * (mean @ weights):
+    if not tells_apart(parent, sets):
         raise InvalidInputError("sets", "hold pictures that are all alike to the parent", allowed="different pictures")
     if tastes:
         weights = _mixture(features, pairs, weights, [taste.array for taste in tastes])
@@ -81,6 +81,14 @@ def fit_convex(parent: Head, sets: Sequence[RankedSet], tastes: Sequence[Head] =
     weights = weights * (mean @ parent.array / distance) if distance > 0 else parent.array.astype(np.float64)
     metrics = {"rankings": len(sets), "targets": len(targets_of(sets)), "pairs": len(pairs.better)}
     return head_of(parent.backbone, weights, recipe=Recipe.CONVEX, parent=parent.revision, metrics=metrics)
+
+
+def tells_apart(head: Head, sets: Sequence[RankedSet]) -> bool:
+    """Whether pictures of a set differ to a head by more than rounding; where they do not, it cannot learn."""
+    weights = head.array.astype(np.float64)
+    scores = [ranked.differences @ weights for ranked in sets]
+    spread = _spread(np.concatenate([values - values.mean() for values in scores]))
+    return spread > ALIKE * float(np.mean([values.mean() for values in scores]))
 
 
 def _centered(ranked: RankedSet) -> Array:
