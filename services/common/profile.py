@@ -64,24 +64,27 @@ class Embedder(_Frozen):
 
 
 class PublishedMetric(_Frozen):
-    """A text-image or preference model, or a rating of the picture alone, from its published checkpoint."""
+    """A text-image or preference model, or a rating of the picture alone; published, or the embedded one."""
 
     id: str
-    kind: Literal["blip_itm", "image_reward", "hps-v2", "hps-v2.1", "pickscore", "aesthetic", "clip_score"]
+    kind: Literal[
+        "blip_itm", "image_reward", "hps-v2", "hps-v2.1", "pickscore", "aesthetic", "clip_score", "reward_embedded"
+    ]
     source: str = ""
-    """Hub id, or the path of a file or folder; of no use to clip_score."""
+    """Hub id, or the path of a file or folder; for reward_embedded a folder under the models folder; of no use to
+    clip_score."""
     processor: str | None = None
     """Hub id or folder of tokenizer and preprocessing; None means the folder itself, or the one the authors name."""
     embedder: str | None = None
-    """aesthetic and clip_score: id of the profile's embedder that they stand on."""
+    """aesthetic, clip_score and reward_embedded: id of the profile's embedder that they stand on."""
     revision: str | None = None
     license: str = "unknown"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
     @model_validator(mode="after")
     def _embedder_of_a_kind_that_stands_on_one(self) -> Self:
-        if (self.embedder is not None) != (self.kind in ("aesthetic", "clip_score")):
-            raise ValueError("embedder: aesthetic and clip_score need one, other kinds have none")
+        if (self.embedder is not None) != (self.kind in ("aesthetic", "clip_score", "reward_embedded")):
+            raise ValueError("embedder: aesthetic, clip_score and reward_embedded need one, other kinds have none")
         return self
 
 

@@ -26,6 +26,7 @@ from services.scorer.metrics import (
     mllm_judge,
     pickscore,
     pixels,
+    reward_embedded,
 )
 from services.scorer.metrics.base import Embedder, EmbeddingMetric, Metric, MetricInput, TextEmbedder
 from services.scorer.metrics.checkpoints import ModelSource
@@ -117,4 +118,6 @@ def _published(settings: Settings, model: PublishedMetric, embedders: Mapping[st
     if not isinstance(embedder, TextEmbedder):
         message = f"{model.id} did not load: embedder {embedder.spec.id} reads no text"
         raise UnavailableError(Reason.MODEL_UNAVAILABLE, message)
+    if model.kind == "reward_embedded":
+        return [reward_embedded.build(settings, source, embedder)]
     return [clip_score.build(embedder, model.id)]

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from services.common import heads
 from services.common.errors import InvalidInputError
 from services.common.heads import Backbone, Head, Recipe, distances, head_of
-from services.scorer.clpips import heads
 
 BACKBONE = Backbone("lpips-tiny", "r1", (2, 3))
 RELATIVE = 1e-5
@@ -20,6 +20,14 @@ RELATIVE = 1e-5
 
 vectors = st.lists(st.floats(0, 1, width=32), min_size=5, max_size=5)
 weights = vectors.filter(lambda found: max(found) > 1e-3)
+
+
+@pytest.fixture(scope="module")
+def lpips() -> Head:
+    """Weights of forty channels, a third of them silent."""
+    drawn = np.random.default_rng(1).random(40)
+    drawn[::3] = 0
+    return head_of(Backbone("lpips-tiny", "r1", (8, 12, 20)), drawn)
 
 
 def _matrix(rows: list[list[float]]) -> NDArray[np.float32]:

@@ -42,6 +42,15 @@ def test_a_broken_profile_says_what_is_wrong(text: str, problem: str, tmp_path: 
     assert str(tmp_path) not in caught.value.message
 
 
+@pytest.mark.parametrize("kind", ["aesthetic", "clip_score", "reward_embedded"])
+def test_metrics_that_stand_on_an_embedder_name_it_and_others_do_not(kind: str) -> None:
+    assert profile.PublishedMetric(id="x", kind=kind, embedder="clip").embedder == "clip"  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="reward_embedded need one, other kinds have none"):
+        profile.PublishedMetric(id="x", kind=kind)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="other kinds have none"):
+        profile.PublishedMetric(id="x", kind="pickscore", embedder="clip")
+
+
 def test_a_profile_can_be_a_path(tmp_path: Path) -> None:
     path = tmp_path / "own.yaml"
     path.write_text((profile.ROOT / "profiles/embedded.yaml").read_text())

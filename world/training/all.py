@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from world import export_vocabulary
-from world.training import autoencoder, captioner, cards, clip, data, denoiser, evaluate, judge, tokenizer
+from world.training import autoencoder, captioner, cards, clip, data, denoiser, evaluate, judge, reward, tokenizer
 from world.training.common import WORK, remove_tree, report_of
 
 
@@ -32,6 +32,7 @@ STAGES: dict[str, Callable[[], object]] = {
     "autoencoder": autoencoder.train,
     "clip": clip.train,
     "captioner": captioner.train,
+    "reward": reward.train,
     "denoiser": denoiser.train,
 }
 

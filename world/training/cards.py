@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from world.training import autoencoder, captioner, clip, data, denoiser, evaluate, generator_io, judge
+from services.scorer.metrics import reward_embedded
+from world.training import autoencoder, captioner, clip, data, denoiser, evaluate, generator_io, judge, reward
 from world.training.common import MODELS, kept_runs, report_of
 
 _WORLD = """\
 Drawings of `world/` ({pictures:,} seen combinations): 24 kinds of objects in 1 or 2 places, 8 backgrounds, 6 styles,
-2 qualities, each with one canonical and {natural} natural captions. For every kind one background in two styles is held
+2 qualities, each with one canonical and {natural}. For every kind one background in two styles is held
 out of training (the pairs are seen, the triple never). Pictograms: Noto Color Emoji, SIL Open Font License 1.1
 (drawings made with the font may be used freely; the font itself is not in this folder). Shapes, backgrounds and
 filters are the project's own code. No photographs, no real persons, no data from the web.
@@ -32,6 +33,10 @@ _TITLES = {
     captioner.FOLDER: (
         "Embedded captioner",
         "Pictures to canonical captions; reads the embedded CLIP's feature maps.",
+    ),
+    reward.FOLDER: (
+        "Embedded preference model",
+        "Scores how well a picture fits a text and how well it is made; a small head on the embedded CLIP's vectors.",
     ),
     generator_io.FOLDER: (
         "Embedded generator",
@@ -56,6 +61,14 @@ _RECIPES = {
         "Prefix language model: GPT-2 of 2 layers, width 128, on the frozen maps of the CLIP's layers 2-4 as 20 "
         "prefix tokens. AdamW, peak rate {captioner.PEAK}, {captioner.PICTURES} drawings.",
     ),
+    reward.FOLDER: (
+        ["reward"],
+        "Head of width {reward_embedded.WIDTH} on the vectors of text and picture and their product, trained on pairs "
+        "of drawings: the scene of a caption and variations of it, in high and low quality. A drawing is worth the "
+        "number of the scene's attributes (color, shape, style, layout, background, size) that it shows, and one more "
+        "in high quality; one is preferred with the chance sigmoid(difference). Cross-entropy, AdamW, peak rate "
+        "{reward.PEAK}. The mean drawing scores 0.",
+    ),
     generator_io.FOLDER: (
         ["autoencoder", "denoiser"],
         "AutoencoderTiny (factor 4, {autoencoder.LATENT_CHANNELS} channels, width {autoencoder.WIDTH}; squared and "
@@ -71,6 +84,7 @@ _PARTS = {
     judge.FOLDER: ["drawings"],
     "clip-embedded": ["clip"],
     captioner.FOLDER: ["captioner"],
+    reward.FOLDER: ["reward"],
     generator_io.FOLDER: ["reconstructions", "generated"],
 }
 
@@ -92,6 +106,7 @@ _REPORTED = {
     "reconstructions": "autoencoder",
     "clip": "clip",
     "captioner": "captioner",
+    "reward": "reward",
 }
 
 
@@ -134,8 +149,13 @@ def card(folder: str, result: dict[str, Any]) -> str:
         "autoencoder": autoencoder,
         "generator_io": generator_io,
         "denoiser": denoiser,
+        "reward": reward,
+        "reward_embedded": reward_embedded,
     }
-    world = _WORLD.format(pictures=data.SPLITS["train"][0], natural=data.NATURAL_CAPTIONS)
+    pictures, natural = data.SPLITS["train"][0], f"{data.NATURAL_CAPTIONS} natural captions"
+    if folder == reward.FOLDER:
+        pictures, natural = reward.SPLITS["train"][0] * len(reward.CHANGES), "1 natural caption"
+    world = _WORLD.format(pictures=pictures, natural=natural)
     lines = [f"# {title}", "", purpose, "", "## Data", "", world]
     lines += ["## Recipe", "", recipe.format(**values), "", *_training_lines(names), ""]
     if folder == generator_io.FOLDER and not result:
@@ -149,7 +169,12 @@ def card(folder: str, result: dict[str, Any]) -> str:
     scores = _scores(result, _PARTS[folder])
     if scores:
         intro = "Shares of right attributes (`world/training/scores.py`), seen and held-out combinations. "
-        if result:
+        if folder == reward.FOLDER:
+            intro = (
+                "Shares of pairs of drawings in the right order, by the wording of the caption; `quality_apart`: alike "
+                "in every attribute but quality. Seen and held-out combinations."
+            )
+        elif result:
             intro += f"Generated pictures: {result['captions']} captions a split, judged by `models/judge`."
         else:
             intro += "Measured at the end of each training; `python -m world.training.evaluate` measures all."

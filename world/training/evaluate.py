@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from world.training import autoencoder, captioner, clip, data, generator_io, judge
+from world.training import autoencoder, captioner, clip, data, generator_io, judge, reward
 from world.training.clip_io import embed_pictures, load_clip
 from world.training.common import MODELS, ROOT, SEED, hardware
 from world.training.scores import per_kind, summary
@@ -31,6 +31,7 @@ GATES: dict[tuple[str, str], tuple[float, float]] = {
     ("clip", "canonical_picture_to_text"): (0.97, 0.93),
     ("clip", "canonical_text_to_picture"): (0.97, 0.93),
     ("captioner", "exact"): (0.75, 0.75),
+    ("reward", "canonical_pairs"): (0.93, 0.93),
     ("generated", "background"): (0.95, 0.95),
     ("generated", "style"): (0.95, 0.95),
     ("generated", "relation"): (0.95, 0.95),
@@ -62,6 +63,10 @@ def _clip(split: str) -> Scores:
 
 def _captioner(split: str) -> Scores:
     return captioner.evaluate(data.load(split))
+
+
+def _reward(split: str) -> Scores:
+    return dict(reward.evaluate(split, reward.load()))
 
 
 def _generated(split: str, count: int) -> Scores:
@@ -135,6 +140,7 @@ def evaluate(parts: list[str], count: int) -> dict[str, Any]:
         "reconstructions": _reconstructions,
         "clip": _clip,
         "captioner": _captioner,
+        "reward": _reward,
         "generated": lambda split: _generated(split, count),
     }
     scores = {part: {split: makers[part](split) for split in SPLITS} for part in parts}
@@ -148,7 +154,7 @@ def evaluate(parts: list[str], count: int) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> None:
     """Print the gate table; store it when all parts are evaluated."""
     parser = argparse.ArgumentParser(description=__doc__)
-    names = ["drawings", "reconstructions", "clip", "captioner", "generated"]
+    names = ["drawings", "reconstructions", "clip", "captioner", "reward", "generated"]
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(names)}; all by default")
     parser.add_argument("--count", type=int, default=200, help="captions a split for generated pictures")
     arguments = parser.parse_args(argv)

@@ -110,6 +110,13 @@ def test_a_head_of_another_embedder_is_refused(folder: Path, embedder: ClipEmbed
         _build(folder, embedder)
 
 
+@pytest.mark.parametrize("text", ["{", "{}", "[]", "1"])
+def test_a_broken_configuration_is_refused(text: str, folder: Path, embedder: ClipEmbedder) -> None:
+    (folder / CONFIG).write_text(text)
+    with pytest.raises(UnavailableError, match=f"{CONFIG} is broken"):
+        _build(folder, embedder)
+
+
 @pytest.fixture(scope="module")
 def shipped() -> EmbeddingMetric:
     """The metric of the embedded profile."""
