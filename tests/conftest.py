@@ -1,4 +1,4 @@
-"""The one embedded cluster of a test session, shared by every end-to-end test."""
+"""What tests of several folders share: the one embedded cluster of a session, and the pictogram font."""
 
 from __future__ import annotations
 
@@ -33,6 +33,11 @@ class Cluster:
     home: Path
     processes: dict[str, int]
     """Process ids by part as the cluster came up. Parts that die are started again; cluster.json has the latest."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests on the shared cluster come last: while it is up, it takes half a processor from the others."""
+    items.sort(key=lambda item: "cluster" in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="session")
