@@ -136,7 +136,9 @@ async def test_pictures_left_behind_by_a_dead_gateway_are_swept(gateway: Gateway
     name = await gateway.create()
     hashes = await gateway.server.sessions._sessions.delete(name.removeprefix("sessions/"))
     assert hashes and gateway.parts.objects.data
-    assert await gateway.server.images.sweep() == 1 and gateway.parts.objects.data == {}
+    # The gateway's own first sweep may come in between: either of the two takes the picture away.
+    await gateway.server.images.sweep()
+    assert gateway.parts.objects.data == {}
 
 
 async def held_loop(gateway: Gateway) -> str:
