@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from services.common.images import DecodedImage
+from services.common.language_model import LanguageModel, Question
 from services.refiner.domain import (
     MAX_PROMPT_CHARACTERS,
     Aspect,
@@ -21,7 +22,6 @@ from services.refiner.domain import (
     StrategyInfo,
 )
 from services.refiner.language import instructions, schemas
-from services.refiner.language.client import LanguageModel, Question
 from services.refiner.strategies.base import Critique, CritiqueRequest, ProposalRequest
 from services.refiner.understanding.base import Description, Understander, WeightedCaption
 from services.refiner.understanding.tree import Feature, ObjectNode, QuestionAnswer, Relation, UnderstandingTree
@@ -39,12 +39,12 @@ class LanguageModelUnderstander:
 
     async def describe(self, image: DecodedImage) -> Description:
         """Tree and prompt of a picture; one caption, since a chat model gives no probabilities."""
-        look = await self._model.ask(Question("look", instructions.LOOK, "{}", schemas.TREE, pictures=(image,)))
+        look = await self._model.ask(Question("look", instructions.LOOK, ("{}", image.rgb), schemas.TREE))
         data = _json(objects=look["objects"], caption=look["base_caption"])
-        details = await self._model.ask(Question("ask", instructions.ASK, data, schemas.OBJECTS, pictures=(image,)))
+        details = await self._model.ask(Question("ask", instructions.ASK, (data, image.rgb), schemas.OBJECTS))
         tree = _tree(look, details)
         data = _json(tree=dataclasses.asdict(tree))
-        written = await self._model.ask(Question("write", instructions.WRITE, data, schemas.PROMPT))
+        written = await self._model.ask(Question("write", instructions.WRITE, (data,), schemas.PROMPT))
         prompt = _prompt(written["prompt"]) or tree.base_caption
         return Description((WeightedCaption(prompt, 1.0),), tree, prompt)
 
@@ -94,7 +94,7 @@ class LanguageModelStrategy:
         question = Question(
             "propose",
             instructions.PROPOSE,
-            data,
+            (data,),
             schemas.prompts(request.prompt_count),
             temperature=_PROPOSAL_TEMPERATURE,
             seed=request.seed,
@@ -111,7 +111,7 @@ class LanguageModelStrategy:
         tree = request.tree or (await self._understander.describe(request.target)).tree
         data = _json(prompt=request.best_prompt, aspect=request.aspect.value, tree=dataclasses.asdict(tree))
         question = Question(
-            "critique", instructions.CRITIQUE, data, schemas.CRITIQUE, pictures=(request.target, request.best)
+            "critique", instructions.CRITIQUE, (data, request.target.rgb, request.best.rgb), schemas.CRITIQUE
         )
         answer = await self._model.ask(question)
         feedback = Feedback(" ".join(answer["feedback"].split()), request.aspect, _edits(answer["edits"]))
@@ -127,7 +127,7 @@ class LanguageModelStrategy:
             aspect=feedback.aspect.value if feedback.aspect else "",
             edits=[dataclasses.asdict(edit) for edit in feedback.edits],
         )
-        answer = await self._model.ask(Question("revise", instructions.REVISE, data, schemas.REVISION))
+        answer = await self._model.ask(Question("revise", instructions.REVISE, (data,), schemas.REVISION))
         revised = _prompt(answer["prompt"])
         if not revised or revised == prompt:
             return Revision(prompt)

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from services.common.errors import NotFoundError, Reason, UnavailableError
+from services.common.language_model import LanguageModel
 from services.common.profile import Captioner as CaptionerProfile
 from services.common.profile import Profile, models_dir, resolve_source, weights_digest
 from services.common.settings import Settings
 from services.refiner.domain import LanguageModelInfo
-from services.refiner.language.client import LanguageModel
 from services.refiner.strategies.base import Strategy
 from services.refiner.strategies.llm import LanguageModelStrategy, LanguageModelUnderstander
 from services.refiner.strategies.repainter import Repainter

@@ -23,9 +23,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from services.common.errors import Reason, UnavailableError
+from services.common.language_model import MAX_IMAGE_SIDE_PIXELS, Question
 from services.common.settings import Settings
 from services.scorer.metrics.base import Metric, MetricInput, MetricSpec, PairMetric, Value
-from services.scorer.metrics.mllm_client import MAX_IMAGE_SIDE_PIXELS, ChatModel, Question
+from services.scorer.metrics.mllm_client import ChatModel
 from services.scorer.metrics.text_pair import PictureMetric
 from services.scorer.pictures import Picture
 
@@ -98,7 +99,7 @@ class _Judge:
         return Question(
             self.name.replace("-", "_"),
             self.instructions,
-            [(words, picture.rgb) for words, picture in pictures],
+            [part for words, picture in pictures for part in (words, picture.rgb)],
             SCHEMA,
         )
 

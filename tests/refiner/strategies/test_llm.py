@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from services.common.errors import UnavailableError
+from services.common.language_model import LanguageModel
 from services.refiner.domain import Aspect, Feedback, PromptAttempt, PromptEdit
-from services.refiner.language.client import LanguageModel
 from services.refiner.strategies.base import CritiqueRequest, ProposalRequest
 from services.refiner.strategies.llm import LanguageModelStrategy, LanguageModelUnderstander
 from services.refiner.understanding.caption_understander import CachedUnderstander

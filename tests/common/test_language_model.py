@@ -9,15 +9,15 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from services.common import images
 from services.common.errors import Reason, UnavailableError
+from services.common.language_model import LanguageModel, Question
 from services.refiner.language import schemas
-from services.refiner.language.client import LanguageModel, Question
 from tests.refiner.helpers import picture
 from tests.refiner.language.chat_server import Answer, ChatServer, Raw, Slow, Status, chat_server
 
 GOOD: Answer = {"prompt": "a cat"}
-QUESTION = Question("write", "Write a prompt.", '{"tree": {}}', schemas.PROMPT)
+TEXT = '{"tree": {}}'
+QUESTION = Question("write", "Write a prompt.", (TEXT,), schemas.PROMPT)
 
 
 @asynccontextmanager
@@ -34,7 +34,7 @@ async def _model(script: list[Answer], timeout_seconds: float = 5.0) -> AsyncIte
 
 async def test_asks_for_json_of_the_schema() -> None:
     async with _model([GOOD]) as (model, server):
-        question = replace(QUESTION, pictures=(picture((9, 8, 7)),), temperature=0.5, seed=2**63 + 11)
+        question = replace(QUESTION, content=(TEXT, picture((9, 8, 7)).rgb), temperature=0.5, seed=2**63 + 11)
         assert await model.ask(question) == GOOD
     request = server.requests[0]
     assert request["model"] == "test" and request["temperature"] == 0.5
@@ -50,9 +50,9 @@ async def test_asks_for_json_of_the_schema() -> None:
 
 
 async def test_large_pictures_are_made_smaller() -> None:
-    large = images.decode(images.encode_png(Image.new("RGB", (1600, 800))))
+    large = Image.new("RGB", (1600, 800))
     async with _model([GOOD]) as (model, server):
-        await model.ask(replace(QUESTION, pictures=(large,)))
+        await model.ask(replace(QUESTION, content=(TEXT, large)))
     url = server.requests[0]["messages"][1]["content"][1]["image_url"]["url"]
     assert Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).size == (768, 384)
 

@@ -16,27 +16,37 @@ from PIL import Image
 
 from services.common import images
 from services.common.errors import Reason, UnavailableError
-from services.common.images import DecodedImage
 from services.common.telemetry import counter, get_logger
 
 _MAX_ANSWER_CHARACTERS = 64_000
 _MAX_ANSWER_TOKENS = 2000
-_MAX_IMAGE_SIDE_PIXELS = 768
+MAX_IMAGE_SIDE_PIXELS = 768
 _SEED_MASK = 2**31 - 1
 _RETRIED_STATUS = frozenset({408, 409, 429, 500, 502, 503, 504})
+_OF_THE_QUESTION = frozenset({"no valid answer", "status 400", "status 413", "status 422"})
 
 log = get_logger(__name__)
+_retries = counter("likeness_language_model_retries", "Tries of the language model that failed, by cause.", ("cause",))
 
 
-@dataclass(frozen=True)
+class NoAnswerError(UnavailableError):
+    """LANGUAGE_MODEL_UNAVAILABLE: no answer, a refusal, or no valid JSON after all tries."""
+
+    def __init__(self, question: str, cause: str) -> None:
+        message = f"the language model gave no usable answer to {question!r} ({cause})"
+        super().__init__(Reason.LANGUAGE_MODEL_UNAVAILABLE, message, retry_after_seconds=5.0)
+        self.says_nothing_of_the_next = cause in _OF_THE_QUESTION
+        """Whether another question may well be answered."""
+
+
+@dataclass(frozen=True, eq=False)
 class Question:
-    """What is asked: instructions, text and pictures, and the JSON schema of the answer."""
+    """What is asked: instructions, texts and pictures in the order they are shown, and the answer's JSON schema."""
 
     name: str
     instructions: str
-    text: str
+    content: Sequence[str | Image.Image]
     schema: dict[str, Any]
-    pictures: Sequence[DecodedImage] = ()
     temperature: float = 0.0
     seed: int = 0
 
@@ -54,15 +64,22 @@ class LanguageModel:
         attempts: int = 3,
         retry_delay_seconds: float = 0.5,
     ) -> None:
+        """Connects with the first question, to whose event loop it belongs from then on.
+
+        Args:
+            base_url: Endpoint, up to and with its version.
+            model: Model name at the endpoint.
+            api_key: Empty for an endpoint without one.
+            timeout_seconds: Deadline of one try.
+            attempts: Most tries of a question.
+            retry_delay_seconds: Before the second try; doubled before each further one.
+        """
         # Retries are ours, so that broken answers and broken connections share one bound.
         self._client = AsyncOpenAI(base_url=base_url, api_key=api_key or "none", timeout=timeout_seconds, max_retries=0)
         self._model = model
         self._timeout_seconds = timeout_seconds
         self._attempts = attempts
         self._retry_delay_seconds = retry_delay_seconds
-        self._retries = counter(
-            "likeness_refiner_language_model_retries", "Tries of the language model that failed, by cause.", ("cause",)
-        )
 
     @property
     def name(self) -> str:
@@ -73,13 +90,13 @@ class LanguageModel:
         """The answer, valid under the question's schema.
 
         Raises:
-            UnavailableError: LANGUAGE_MODEL_UNAVAILABLE: no answer, a refusal, or no valid JSON after all tries.
+            NoAnswerError: LANGUAGE_MODEL_UNAVAILABLE, with the cause.
         """
         content = await asyncio.to_thread(_content, question)
         cause = "no answer"
         for attempt in range(self._attempts):
             if attempt:
-                self._retries.labels(cause).inc()
+                _retries.labels(cause).inc()
                 log.warning("language_model_retry", question=question.name, cause=cause, attempt=attempt)
                 await asyncio.sleep(self._retry_delay_seconds * 2 ** (attempt - 1))
             try:
@@ -95,11 +112,7 @@ class LanguageModel:
                 cause = "no connection"
             except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
                 cause = "no valid answer"
-        raise UnavailableError(
-            Reason.LANGUAGE_MODEL_UNAVAILABLE,
-            f"the language model gave no usable answer to {question.name!r} ({cause})",
-            retry_after_seconds=5.0,
-        )
+        raise NoAnswerError(question.name, cause)
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -141,14 +154,17 @@ def _checked(text: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _content(question: Question) -> list[dict[str, Any]]:
-    parts: list[dict[str, Any]] = [{"type": "text", "text": question.text}]
-    parts += [{"type": "image_url", "image_url": {"url": _data_url(picture.rgb)}} for picture in question.pictures]
-    return parts
+    return [
+        {"type": "text", "text": part}
+        if isinstance(part, str)
+        else {"type": "image_url", "image_url": {"url": _data_url(part)}}
+        for part in question.content
+    ]
 
 
 def _data_url(rgb: Image.Image) -> str:
     small = rgb
-    if max(rgb.size) > _MAX_IMAGE_SIDE_PIXELS:
+    if max(rgb.size) > MAX_IMAGE_SIDE_PIXELS:
         small = rgb.copy()
-        small.thumbnail((_MAX_IMAGE_SIDE_PIXELS, _MAX_IMAGE_SIDE_PIXELS), Image.Resampling.LANCZOS)
+        small.thumbnail((MAX_IMAGE_SIDE_PIXELS, MAX_IMAGE_SIDE_PIXELS), Image.Resampling.LANCZOS)
     return "data:image/png;base64," + base64.b64encode(images.encode_png(small)).decode()
