@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from likeness.scorer.v1 import scorer_service_pb2 as pb
 from likeness.types.v1 import head_pb2
 from services.common.errors import InvalidInputError
+from services.common.head_messages import RECIPES, head_to_proto
 from services.common.heads import Head, Recipe
 from services.common.statistics import BootstrapDifference, Icc, Spearman
 from services.scorer.clpips.alignment import Alignment
@@ -15,15 +16,10 @@ from services.scorer.clpips.fitting import Decision
 from services.scorer.domain import DifferenceVector, FitQuery, RankedDifferences, SentHead
 from services.scorer.learning import Learned
 
-_RECIPES = {
-    Recipe.PUBLISHED: head_pb2.HEAD_RECIPE_PUBLISHED,
-    Recipe.MARGIN: head_pb2.HEAD_RECIPE_MARGIN,
-    Recipe.CONVEX: head_pb2.HEAD_RECIPE_CONVEX,
-}
 _SENT_RECIPES = {
     # Weights of which nothing is said are taken as they come, like published ones.
     head_pb2.HEAD_RECIPE_UNSPECIFIED: Recipe.PUBLISHED,
-    **{number: recipe for recipe, number in _RECIPES.items()},
+    **{number: recipe for recipe, number in RECIPES.items()},
 }
 _DECISIONS = {
     Decision.FITTED: head_pb2.FIT_DECISION_FITTED,
@@ -59,7 +55,7 @@ def compare_response(differences: Sequence[DifferenceVector]) -> pb.CompareRespo
 
 def head_response(head: Head) -> pb.GetHeadResponse:
     """Answer of GetHead."""
-    return pb.GetHeadResponse(head=_head(head))
+    return pb.GetHeadResponse(head=head_to_proto(head))
 
 
 def fit_response(learned: Learned) -> pb.FitHeadResponse:
@@ -89,13 +85,13 @@ def fit_response(learned: Learned) -> pb.FitHeadResponse:
                 consistency_gain=_gain(alignment.consistency_gain),
             )
         )
-    return pb.FitHeadResponse(head=_head(outcome.head), report=message)
+    return pb.FitHeadResponse(head=head_to_proto(outcome.head), report=message)
 
 
 def _sent_head(message: head_pb2.Head, field: str) -> SentHead:
     recipe = _SENT_RECIPES.get(message.recipe)
     if recipe is None:
-        allowed = ", ".join(head_pb2.HeadRecipe.Name(number) for number in _RECIPES.values())
+        allowed = ", ".join(head_pb2.HeadRecipe.Name(number) for number in RECIPES.values())
         raise InvalidInputError(f"{field}.recipe", f"is {message.recipe}", allowed=allowed)
     return SentHead(
         field=field,
@@ -115,18 +111,6 @@ def _ranking(message: pb.RankedDifferences, field: str) -> RankedDifferences:
         for one in message.differences
     )
     return RankedDifferences(field, message.target, tuple(vectors), tuple(message.places))
-
-
-def _head(head: Head) -> head_pb2.Head:
-    return head_pb2.Head(
-        metric=head.backbone.metric,
-        backbone_revision=head.backbone.revision,
-        layer_channels=head.backbone.layers,
-        weights=head.weights,
-        recipe=_RECIPES[head.recipe],
-        parent_revision=head.parent,
-        revision=head.revision,
-    )
 
 
 def _alignment(alignment: Alignment) -> head_pb2.Alignment:

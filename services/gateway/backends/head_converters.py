@@ -10,23 +10,14 @@ import numpy as np
 from likeness.scorer.v1 import scorer_service_pb2 as scorer_pb
 from likeness.types.v1 import head_pb2, image_pb2
 from services.common.errors import InternalError, InvalidInputError
+from services.common.head_messages import RECIPES, head_to_proto
 from services.common.heads import Backbone, Head, Recipe, head_of
 from services.gateway import ports
 from services.gateway.profiles import model
+from services.gateway.rpc.profile_converters import DECISIONS
 
-_RECIPE_TO_PROTO = {
-    Recipe.PUBLISHED: head_pb2.HEAD_RECIPE_PUBLISHED,
-    Recipe.MARGIN: head_pb2.HEAD_RECIPE_MARGIN,
-    Recipe.CONVEX: head_pb2.HEAD_RECIPE_CONVEX,
-}
-_RECIPE_FROM_PROTO = {value: recipe for recipe, value in _RECIPE_TO_PROTO.items()}
-
-_DECISION_FROM_PROTO = {
-    head_pb2.FIT_DECISION_FITTED: model.FitDecision.FITTED,
-    head_pb2.FIT_DECISION_FITTED_UNCHECKED: model.FitDecision.FITTED_UNCHECKED,
-    head_pb2.FIT_DECISION_PARENT: model.FitDecision.PARENT,
-    head_pb2.FIT_DECISION_LPIPS: model.FitDecision.LPIPS,
-}
+_RECIPES = {value: recipe for recipe, value in RECIPES.items()}
+_DECISIONS = {value: decision for decision, value in DECISIONS.items()}
 
 
 def compare_request(
@@ -47,7 +38,7 @@ def fit_request(
     """What to learn from."""
     return scorer_pb.FitHeadRequest(
         request_id=request_id[:64],
-        parent=_head_to_proto(parent),
+        parent=head_to_proto(parent),
         rankings=[
             scorer_pb.RankedDifferences(
                 target=ranking.target,
@@ -56,7 +47,7 @@ def fit_request(
             )
             for ranking in rankings
         ],
-        tastes=[_head_to_proto(taste) for taste in tastes],
+        tastes=[head_to_proto(taste) for taste in tastes],
     )
 
 
@@ -80,7 +71,7 @@ def head(message: head_pb2.Head) -> Head:
         InternalError: its weights are none, or are not those that its revision names.
     """
     backbone = Backbone(message.metric, message.backbone_revision, tuple(message.layer_channels))
-    recipe = _RECIPE_FROM_PROTO.get(message.recipe, Recipe.PUBLISHED)
+    recipe = _RECIPES.get(message.recipe, Recipe.PUBLISHED)
     try:
         weights = np.frombuffer(message.weights, dtype="<f4")
         found = head_of(backbone, weights, recipe=recipe, parent=message.parent_revision)
@@ -96,18 +87,6 @@ def fit_outcome(response: scorer_pb.FitHeadResponse) -> ports.FitOutcome:
     return ports.FitOutcome(head(response.head), _report(response.report))
 
 
-def _head_to_proto(value: Head) -> head_pb2.Head:
-    return head_pb2.Head(
-        metric=value.backbone.metric,
-        backbone_revision=value.backbone.revision,
-        layer_channels=value.backbone.layers,
-        weights=value.weights,
-        recipe=_RECIPE_TO_PROTO[value.recipe],
-        parent_revision=value.parent,
-        revision=value.revision,
-    )
-
-
 def _difference_to_proto(vector: ports.DifferenceVector) -> head_pb2.DifferenceVector:
     return head_pb2.DifferenceVector(
         metric=vector.metric,
@@ -119,7 +98,7 @@ def _difference_to_proto(vector: ports.DifferenceVector) -> head_pb2.DifferenceV
 
 
 def _report(message: head_pb2.AlignmentReport) -> model.FitReport:
-    decision = _DECISION_FROM_PROTO.get(message.decision)
+    decision = _DECISIONS.get(message.decision)
     if decision is None:
         # Which weights are used depends on it: a guess would be shown to people as a finding.
         raise InternalError(f"the scorer decided on a fit in a way that is not known here: {message.decision}")

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from likeness.gateway.v1 import profile_service_pb2 as pb
 from likeness.types.v1 import head_pb2, image_pb2
-from services.common.heads import Recipe
+from services.common.head_messages import RECIPES
 from services.gateway.profiles import model
 from services.gateway.rpc.converters import time_to_proto
 
-_RECIPES = {
-    Recipe.PUBLISHED: head_pb2.HEAD_RECIPE_PUBLISHED,
-    Recipe.MARGIN: head_pb2.HEAD_RECIPE_MARGIN,
-    Recipe.CONVEX: head_pb2.HEAD_RECIPE_CONVEX,
-}
-
-_DECISIONS = {
+DECISIONS = {
     model.FitDecision.FITTED: head_pb2.FIT_DECISION_FITTED,
     model.FitDecision.FITTED_UNCHECKED: head_pb2.FIT_DECISION_FITTED_UNCHECKED,
     model.FitDecision.PARENT: head_pb2.FIT_DECISION_PARENT,
@@ -51,7 +45,7 @@ def version_to_proto(version: model.ProfileVersion) -> pb.ProfileVersion:
     return pb.ProfileVersion(
         number=version.number,
         revision=version.revision,
-        recipe=_RECIPES[version.recipe],
+        recipe=RECIPES[version.recipe],
         report=_report(version.report) if version.report else None,
         create_time=time_to_proto(version.create_time),
     )
@@ -63,7 +57,7 @@ def _picture(image: image_pb2.Image) -> model.PictureInput:
 
 def _report(report: model.FitReport) -> head_pb2.AlignmentReport:
     message = head_pb2.AlignmentReport(
-        decision=_DECISIONS[report.decision],
+        decision=DECISIONS[report.decision],
         explanation=report.explanation,
         ranking_count=report.ranking_count,
         target_count=report.target_count,
