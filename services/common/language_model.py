@@ -23,20 +23,11 @@ _MAX_ANSWER_TOKENS = 2000
 MAX_IMAGE_SIDE_PIXELS = 768
 _SEED_MASK = 2**31 - 1
 _RETRIED_STATUS = frozenset({408, 409, 429, 500, 502, 503, 504})
-_OF_THE_QUESTION = frozenset({"no valid answer", "status 400", "status 413", "status 422"})
+CAUSES_OF_THE_QUESTION = frozenset({"no valid answer", "status 400", "status 413", "status 422"})
+"""Causes that say nothing of the next question."""
 
 log = get_logger(__name__)
 _retries = counter("likeness_language_model_retries", "Tries of the language model that failed, by cause.", ("cause",))
-
-
-class NoAnswerError(UnavailableError):
-    """LANGUAGE_MODEL_UNAVAILABLE: no answer, a refusal, or no valid JSON after all tries."""
-
-    def __init__(self, question: str, cause: str) -> None:
-        message = f"the language model gave no usable answer to {question!r} ({cause})"
-        super().__init__(Reason.LANGUAGE_MODEL_UNAVAILABLE, message, retry_after_seconds=5.0)
-        self.says_nothing_of_the_next = cause in _OF_THE_QUESTION
-        """Whether another question may well be answered."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +81,8 @@ class LanguageModel:
         """The answer, valid under the question's schema.
 
         Raises:
-            NoAnswerError: LANGUAGE_MODEL_UNAVAILABLE, with the cause.
+            UnavailableError: LANGUAGE_MODEL_UNAVAILABLE: no answer, a refusal, or no valid JSON after all tries; its
+                metadata has the cause.
         """
         content = await asyncio.to_thread(_content, question)
         cause = "no answer"
@@ -112,7 +104,12 @@ class LanguageModel:
                 cause = "no connection"
             except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
                 cause = "no valid answer"
-        raise NoAnswerError(question.name, cause)
+        raise UnavailableError(
+            Reason.LANGUAGE_MODEL_UNAVAILABLE,
+            f"the language model gave no usable answer to {question.name!r} ({cause})",
+            metadata={"cause": cause},
+            retry_after_seconds=5.0,
+        )
 
     async def close(self) -> None:
         """Closes the connections."""

@@ -23,7 +23,7 @@ from services.common.profile import load_profile
 from services.common.settings import Settings
 from services.common.telemetry import configure_logging, get_logger
 from services.gateway.backends.clients import GeneratorClient, RefinerClient, ScorerClient
-from services.gateway.cache import EmbeddingCache
+from services.gateway.cache import VectorCache
 from services.gateway.health import HealthMonitor
 from services.gateway.http import start_http
 from services.gateway.objects import open_object_store
@@ -58,7 +58,7 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[int, i
         stack.push_async_callback(scorer.close)
         refiner = RefinerClient(settings.refiner_address, timeout_seconds=timeout)
         stack.push_async_callback(refiner.close)
-        cache = EmbeddingCache(settings.redis_url, ttl_seconds=settings.embedding_ttl_seconds)
+        cache = VectorCache(settings.redis_url, ttl_seconds=settings.embedding_ttl_seconds)
         stack.push_async_callback(cache.close)
         objects = open_object_store(settings.object_store_url or (settings.home / "objects").absolute().as_uri())
         outside = Outside(

@@ -46,7 +46,7 @@ Compute = Callable[[Sequence[CacheKey[V]]], Awaitable[list[V]]]
 """Values of these keys, in order. Their revision may be newer than the one asked for."""
 
 
-class EmbeddingCache:
+class VectorCache:
     """The cache of one gateway. Create it inside the running event loop.
 
     Args:

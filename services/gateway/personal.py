@@ -13,7 +13,7 @@ import numpy as np
 from services.common.errors import InvalidInputError, Reason, UnavailableError
 from services.common.heads import DIFFERENCE_SCALE, Backbone, Head, distances
 from services.gateway import batches
-from services.gateway.cache import EmbeddingCache
+from services.gateway.cache import VectorCache
 from services.gateway.cache_keys import CacheKey, DifferenceKey
 from services.gateway.domain import Score
 from services.gateway.ports import DifferenceVector, MetricCatalog, ProfileHeads, ScorableImage, ScorerPort
@@ -23,7 +23,7 @@ from services.gateway.profiles.model import METRIC_PREFIX
 class CachedDifferences:
     """Difference vectors over a scorer and a cache."""
 
-    def __init__(self, scorer: ScorerPort, cache: EmbeddingCache) -> None:
+    def __init__(self, scorer: ScorerPort, cache: VectorCache) -> None:
         self._scorer = scorer
         self._cache = cache
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from services.common.errors import LikenessError
 from services.gateway import batches
-from services.gateway.cache import EmbeddingCache
+from services.gateway.cache import VectorCache
 from services.gateway.cache_keys import CacheKey, EmbeddingKey
 from services.gateway.domain import Score
 from services.gateway.personal import CachedDifferences, PersonalScoring
@@ -46,7 +46,7 @@ class _Catalog:
 class CachedScoring:
     """Scoring over a scorer, a cache and the heads of profiles."""
 
-    def __init__(self, scorer: ScorerPort, cache: EmbeddingCache, heads: ProfileHeads) -> None:
+    def __init__(self, scorer: ScorerPort, cache: VectorCache, heads: ProfileHeads) -> None:
         self._scorer = scorer
         self._cache = cache
         self._personal = PersonalScoring(CachedDifferences(scorer, cache), heads)
@@ -119,7 +119,7 @@ class CachedScoring:
 @dataclass(frozen=True)
 class _Job:
     scorer: ScorerPort
-    cache: EmbeddingCache
+    cache: VectorCache
     target: ScorableImage | None
     text: str
     candidates: tuple[ScorableImage, ...]

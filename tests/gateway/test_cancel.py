@@ -9,7 +9,7 @@ import pytest
 
 from likeness.gateway.v1 import session_pb2
 from likeness.gateway.v1 import session_service_pb2 as pb
-from services.gateway.loops.machine import image_info
+from services.gateway.decoding import image_info
 from tests.gateway.conftest import TARGET, Gateway, Parts, running
 from tests.gateway.failures import reason_of
 

@@ -11,7 +11,7 @@ from PIL import Image
 from likeness.gateway.v1 import session_pb2
 from likeness.gateway.v1 import session_service_pb2 as pb
 from likeness.types.v1 import image_pb2
-from services.gateway.loops.machine import image_info
+from services.gateway.decoding import image_info
 from services.gateway.sessions import tokens
 from tests.gateway.conftest import TARGET, Gateway
 from tests.gateway.failures import reason_of

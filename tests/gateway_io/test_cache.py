@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from services.cluster.redis_server import RedisServer
 from services.common.errors import OverloadedError, Reason, UnavailableError
 from services.gateway import cache as module
-from services.gateway.cache import EmbeddingCache
+from services.gateway.cache import VectorCache
 from services.gateway.cache_keys import DifferenceKey, EmbeddingKey
 from services.gateway.ports import DifferenceVector, EmbeddingVector
 
@@ -53,15 +53,15 @@ def counted(result: str) -> float:
 
 
 @pytest_asyncio.fixture
-async def cache(redis: RedisServer) -> AsyncIterator[EmbeddingCache]:
-    opened = EmbeddingCache(redis.url, ttl_seconds=100, wait_seconds=5)
+async def cache(redis: RedisServer) -> AsyncIterator[VectorCache]:
+    opened = VectorCache(redis.url, ttl_seconds=100, wait_seconds=5)
     yield opened
     await opened.close()
 
 
 @pytest_asyncio.fixture
-async def other_gateway(redis: RedisServer) -> AsyncIterator[EmbeddingCache]:
-    opened = EmbeddingCache(redis.url, ttl_seconds=100, wait_seconds=5)
+async def other_gateway(redis: RedisServer) -> AsyncIterator[VectorCache]:
+    opened = VectorCache(redis.url, ttl_seconds=100, wait_seconds=5)
     yield opened
     await opened.close()
 
@@ -73,7 +73,7 @@ async def client(redis: RedisServer) -> AsyncIterator[Redis]:
     await opened.aclose()
 
 
-async def test_only_misses_are_computed_and_order_is_kept(cache: EmbeddingCache) -> None:
+async def test_only_misses_are_computed_and_order_is_kept(cache: VectorCache) -> None:
     compute = Computer()
     hits, misses = counted("hit"), counted("miss")
     await cache.get_or_compute(KEYS[1:3], compute)
@@ -89,7 +89,7 @@ async def test_only_misses_are_computed_and_order_is_kept(cache: EmbeddingCache)
     assert (counted("hit") - hits, counted("miss") - misses) == (1, 4)
 
 
-async def test_values_are_raw_float32_with_an_end(cache: EmbeddingCache, client: Redis) -> None:
+async def test_values_are_raw_float32_with_an_end(cache: VectorCache, client: Redis) -> None:
     await cache.get_or_compute(KEYS[:1], Computer())
     assert await client.get(KEYS[0].name) == values(KEYS[0])
     assert 0 < await client.ttl(KEYS[0].name) <= 100
@@ -97,7 +97,7 @@ async def test_values_are_raw_float32_with_an_end(cache: EmbeddingCache, client:
 
 
 @pytest.mark.parametrize("field", ["pixel_hash", "model", "revision", "preprocessing"])
-async def test_every_part_of_the_key_counts(cache: EmbeddingCache, field: str) -> None:
+async def test_every_part_of_the_key_counts(cache: VectorCache, field: str) -> None:
     compute = Computer()
     await cache.get_or_compute(KEYS[:1], compute)
     parts = {name: getattr(KEYS[0], name) for name in ("pixel_hash", "model", "revision", "preprocessing")}
@@ -106,7 +106,7 @@ async def test_every_part_of_the_key_counts(cache: EmbeddingCache, field: str) -
     assert compute.asked == [KEYS[0], other]
 
 
-async def test_concurrent_callers_share_one_computation(cache: EmbeddingCache) -> None:
+async def test_concurrent_callers_share_one_computation(cache: VectorCache) -> None:
     compute = Computer()
     compute.gate = asyncio.Event()
     first = asyncio.create_task(cache.get_or_compute(KEYS[:2], compute))
@@ -120,7 +120,7 @@ async def test_concurrent_callers_share_one_computation(cache: EmbeddingCache) -
     assert compute.asked == KEYS[:3]
 
 
-async def test_two_gateways_share_one_computation(cache: EmbeddingCache, other_gateway: EmbeddingCache) -> None:
+async def test_two_gateways_share_one_computation(cache: VectorCache, other_gateway: VectorCache) -> None:
     mine, theirs = Computer(), Computer()
     mine.gate = asyncio.Event()
     first = asyncio.create_task(cache.get_or_compute(KEYS[:2], mine))
@@ -134,7 +134,7 @@ async def test_two_gateways_share_one_computation(cache: EmbeddingCache, other_g
 
 async def test_a_gateway_that_died_with_the_lock_holds_nobody_up(redis: RedisServer, client: Redis) -> None:
     await client.set(KEYS[0].lock, "token of a dead gateway", px=60_000)
-    cache = EmbeddingCache(redis.url, ttl_seconds=100, wait_seconds=0.2)
+    cache = VectorCache(redis.url, ttl_seconds=100, wait_seconds=0.2)
     compute = Computer()
     assert (await cache.get_or_compute(KEYS[:1], compute))[0].data == values(KEYS[0])
     assert compute.asked == KEYS[:1]
@@ -143,7 +143,7 @@ async def test_a_gateway_that_died_with_the_lock_holds_nobody_up(redis: RedisSer
 
 
 async def test_a_gateway_that_fails_lets_the_waiting_one_compute(
-    cache: EmbeddingCache, other_gateway: EmbeddingCache
+    cache: VectorCache, other_gateway: VectorCache
 ) -> None:
     mine, theirs = Computer(), Computer()
     mine.gate, mine.error = asyncio.Event(), OverloadedError(Reason.QUEUE_FULL, "full")
@@ -158,7 +158,7 @@ async def test_a_gateway_that_fails_lets_the_waiting_one_compute(
     assert theirs.asked == KEYS[:1]
 
 
-async def test_an_error_reaches_everyone_who_waits_for_it(cache: EmbeddingCache) -> None:
+async def test_an_error_reaches_everyone_who_waits_for_it(cache: VectorCache) -> None:
     compute = Computer()
     compute.gate, compute.error = asyncio.Event(), OverloadedError(Reason.QUEUE_FULL, "full")
     tasks = [asyncio.create_task(cache.get_or_compute(KEYS[:1], compute)) for _ in range(3)]
@@ -169,7 +169,7 @@ async def test_an_error_reaches_everyone_who_waits_for_it(cache: EmbeddingCache)
     assert compute.asked == KEYS[:1]
 
 
-async def test_when_the_computing_caller_is_cancelled_another_takes_over(cache: EmbeddingCache) -> None:
+async def test_when_the_computing_caller_is_cancelled_another_takes_over(cache: VectorCache) -> None:
     compute = Computer()
     compute.gate = asyncio.Event()
     first = asyncio.create_task(cache.get_or_compute(KEYS[:1], compute))
@@ -184,7 +184,7 @@ async def test_when_the_computing_caller_is_cancelled_another_takes_over(cache: 
     assert compute.asked == [KEYS[0], KEYS[0]]
 
 
-async def test_a_newer_revision_is_kept_under_its_own_name(cache: EmbeddingCache, client: Redis) -> None:
+async def test_a_newer_revision_is_kept_under_its_own_name(cache: VectorCache, client: Redis) -> None:
     found = await cache.get_or_compute(KEYS[:1], Computer(revision="r2"))
     assert found[0].revision == "r2"
     assert not await client.exists(KEYS[0].name)
@@ -192,7 +192,7 @@ async def test_a_newer_revision_is_kept_under_its_own_name(cache: EmbeddingCache
 
 
 async def test_without_redis_everything_goes_on_and_it_comes_back_by_itself(
-    redis: RedisServer, cache: EmbeddingCache, monkeypatch: pytest.MonkeyPatch
+    redis: RedisServer, cache: VectorCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "DOWN_SECONDS", 0.05)
     compute = Computer()
@@ -217,7 +217,7 @@ async def test_without_redis_everything_goes_on_and_it_comes_back_by_itself(
 
 
 async def test_while_redis_is_down_it_is_not_asked_each_time(
-    redis: RedisServer, cache: EmbeddingCache, monkeypatch: pytest.MonkeyPatch
+    redis: RedisServer, cache: VectorCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "DOWN_SECONDS", 60)
     await redis.stop()
@@ -242,7 +242,7 @@ async def difference(keys: Sequence[DifferenceKey]) -> list[DifferenceVector]:
     return [DifferenceVector("channels", "b1", "pair-1", 2, struct.pack("<2e", 1.5, 256)) for _ in keys]
 
 
-async def test_difference_vectors_are_raw_float16_of_their_pair(cache: EmbeddingCache, client: Redis) -> None:
+async def test_difference_vectors_are_raw_float16_of_their_pair(cache: VectorCache, client: Redis) -> None:
     made = await cache.get_or_compute([PAIR], difference)
     assert await client.get(PAIR.name) == struct.pack("<2e", 1.5, 256)
     compute = Computer()
@@ -258,7 +258,7 @@ def test_every_part_of_a_pairs_key_counts(field: str) -> None:
     assert swapped.name != PAIR.name, "LPIPS of pictures of two sizes is not symmetric"
 
 
-async def test_a_newer_backbones_vectors_are_kept_under_its_own_name(cache: EmbeddingCache, client: Redis) -> None:
+async def test_a_newer_backbones_vectors_are_kept_under_its_own_name(cache: VectorCache, client: Redis) -> None:
     async def newer(keys: Sequence[DifferenceKey]) -> list[DifferenceVector]:
         return [replace(vector, backbone_revision="b2") for vector in await difference(keys)]
 

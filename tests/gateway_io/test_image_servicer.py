@@ -21,7 +21,7 @@ from services.common.heads import head_of
 from services.common.images import content_hash
 from services.gateway import scoring
 from services.gateway.backends.clients import ScorerClient
-from services.gateway.cache import EmbeddingCache
+from services.gateway.cache import VectorCache
 from services.gateway.objects import LocalObjectStore
 from services.gateway.rpc.image_servicer import ImageServicer
 from services.gateway.rpc.interceptors import CallInterceptor
@@ -57,7 +57,7 @@ async def stub(
     backends: Backends, redis: RedisServer, database_url: str, tmp_path: Path
 ) -> AsyncIterator[ImageServiceStub]:
     database, objects = Database(database_url), LocalObjectStore(tmp_path / "objects")
-    scorer, cache = ScorerClient(backends.address), EmbeddingCache(redis.url, ttl_seconds=100)
+    scorer, cache = ScorerClient(backends.address), VectorCache(redis.url, ttl_seconds=100)
     servicer = ImageServicer(
         objects, ImageRepository(database, objects), CachedScoring(scorer, cache, PROFILES), PROFILE
     )

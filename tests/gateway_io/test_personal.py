@@ -14,7 +14,7 @@ from services.common.heads import Backbone, Head, head_of
 from services.gateway import batches
 from services.gateway import scoring as module
 from services.gateway.backends.clients import ScorerClient
-from services.gateway.cache import EmbeddingCache
+from services.gateway.cache import VectorCache
 from services.gateway.ports import ScorableImage
 from services.gateway.scoring import CachedScoring
 from tests.gateway_io.seam import BACKBONE, Backends, Profiles, difference
@@ -33,7 +33,7 @@ def profiles() -> Profiles:
 
 @pytest_asyncio.fixture
 async def scoring(backends: Backends, redis: RedisServer, profiles: Profiles) -> AsyncIterator[CachedScoring]:
-    scorer, cache = ScorerClient(backends.address), EmbeddingCache(redis.url, ttl_seconds=100)
+    scorer, cache = ScorerClient(backends.address), VectorCache(redis.url, ttl_seconds=100)
     yield CachedScoring(scorer, cache, profiles)
     await cache.close()
     await scorer.close()

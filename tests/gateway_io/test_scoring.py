@@ -12,7 +12,7 @@ from services.common import images
 from services.common.errors import InvalidInputError, NotFoundError, OverloadedError, Reason
 from services.gateway import batches
 from services.gateway.backends.clients import ScorerClient
-from services.gateway.cache import EmbeddingCache
+from services.gateway.cache import VectorCache
 from services.gateway.ports import CandidateScores, ScorableImage
 from services.gateway.scoring import CachedScoring
 from tests.gateway_io.seam import Backends, Profiles, picture
@@ -30,7 +30,7 @@ RED, BLUE, GREEN = scorable("red"), scorable("blue"), scorable("lime")
 
 @pytest_asyncio.fixture
 async def scoring(backends: Backends, redis: RedisServer) -> AsyncIterator[CachedScoring]:
-    scorer, cache = ScorerClient(backends.address), EmbeddingCache(redis.url, ttl_seconds=100)
+    scorer, cache = ScorerClient(backends.address), VectorCache(redis.url, ttl_seconds=100)
     yield CachedScoring(scorer, cache, Profiles())
     await cache.close()
     await scorer.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -10,10 +9,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import cast
 
-from services.common import images
 from services.common.errors import ImageError, InternalError, LikenessError, Reason, UnavailableError
 from services.common.telemetry import get_logger
 from services.gateway import domain
+from services.gateway.decoding import image_info
 from services.gateway.loops import noise, plan, rules
 from services.gateway.loops.prompts import candidates_of, proposal_seed
 from services.gateway.loops.retry import Attempts, RetryPolicy, retried
@@ -324,19 +323,6 @@ class Machine:
 
     def _request_id(self, state: RunState) -> str:
         return f"{state.session.id}-r{state.session.round_count}"
-
-
-async def image_info(data: bytes, *, field: str = "image") -> domain.ImageInfo:
-    """Checks and addresses a picture, off the event loop. Raises ImageError, blamed on `field`."""
-    decoded = await asyncio.to_thread(images.decode, data, field=field)
-    return domain.ImageInfo(
-        content_hash=decoded.content_hash,
-        pixel_hash=decoded.pixel_hash,
-        media_type=decoded.media_type,
-        width_pixels=decoded.width,
-        height_pixels=decoded.height,
-        size_bytes=decoded.size_bytes,
-    )
 
 
 def _pixel_hash(info: domain.ImageInfo | None) -> str:

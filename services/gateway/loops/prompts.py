@@ -43,8 +43,7 @@ def candidates_of(
 
     Prompts beyond `count` are left out. If there are fewer, the base prompt is repeated under fresh seeds, whose scores
     tell the search over noises most; if it is not among them, they are repeated in turn; if there are none, the base
-    prompt stands alone. With a direction every candidate starts from it,
-    mixed with the noise of its seed.
+    prompt stands alone. With a direction every candidate starts from it, mixed with the noise of its seed.
     """
     prompts = list(proposed[:count]) or [ProposedPrompt(base_prompt, "base")]
     repeated = [one for one in prompts if one.text == base_prompt] or prompts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from services.common.errors import NotFoundError, Reason
-from services.gateway.loops.machine import image_info
+from services.gateway.decoding import image_info
 from services.gateway.ports import ObjectStore, ScorableImage
 from services.gateway.profiles.model import Album, PictureInput, ProfileRanking, RankingInput
 from services.gateway.store.images import ImageRepository

@@ -13,8 +13,8 @@ from services.common.errors import LikenessError, NotFoundError, PreconditionErr
 from services.common.profile import Profile
 from services.common.telemetry import get_logger
 from services.gateway import domain
+from services.gateway.decoding import image_info
 from services.gateway.history import History
-from services.gateway.loops.machine import image_info
 from services.gateway.loops.runner import LoopRunner
 from services.gateway.loops.state import HUMAN
 from services.gateway.loops.text import storable

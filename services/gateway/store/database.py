@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 import asyncpg
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -81,3 +82,8 @@ class Database:
 
 def _unavailable() -> UnavailableError:
     return UnavailableError(Reason.DATABASE_UNAVAILABLE, "the database does not answer", retry_after_seconds=1.0)
+
+
+async def now_of(connection: AsyncConnection) -> datetime:
+    """The database's clock, read once: it goes on between two calls of it in one statement."""
+    return (await connection.execute(select(func.clock_timestamp()))).scalar_one()  # type: ignore[no-any-return]

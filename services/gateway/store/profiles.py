@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or_skip
@@ -15,7 +14,7 @@ from services.common.heads import Head
 from services.gateway.profiles.model import Album, FitDecision, FitReport, Profile, ProfileRanking, ProfileVersion
 from services.gateway.store import profile_rows as rows
 from services.gateway.store.codec import decode, encode
-from services.gateway.store.database import Database
+from services.gateway.store.database import Database, now_of
 from services.gateway.store.images import ImageRepository
 from services.gateway.store.notifications import PROFILES_CHANNEL
 from services.gateway.store.profile_rankings import add_rankings, read_rankings, read_session_rankings
@@ -82,7 +81,7 @@ class ProfileRepository:
             if (stored := await self._requests.reserve(connection, key)) is not None:
                 return decode(Profile, stored)
             head = published or await _hold_head(connection, parent)
-            now = await _now(connection)
+            now = await now_of(connection)
             created = await connection.execute(
                 insert_or_skip(profiles)
                 .values(
@@ -171,7 +170,7 @@ class ProfileRepository:
             if (current.create_time, current.version_count) != (basis.profile.create_time, basis.profile.version_count):
                 raise ProfileChangedError(profile_id)
             await self._images.keep_for_good(connection, added.content_hashes, added.album)
-            now = await _now(connection)
+            now = await now_of(connection)
             await connection.execute(
                 insert(profile_versions).values(
                     profile_id=profile_id, number=number, create_time=now, **rows.version_values(head, report)
@@ -268,7 +267,3 @@ async def _change(connection: AsyncConnection, profile_id: str, **values: int) -
 
 async def _notify(connection: AsyncConnection, profile_id: str) -> None:
     await connection.execute(select(func.pg_notify(PROFILES_CHANNEL, profile_id)))
-
-
-async def _now(connection: AsyncConnection) -> datetime:
-    return (await connection.execute(select(func.clock_timestamp()))).scalar_one()  # type: ignore[no-any-return]

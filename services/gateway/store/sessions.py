@@ -15,7 +15,7 @@ from services.gateway.profiles.ids import profiles_in
 from services.gateway.store import rows, tables
 from services.gateway.store.changes import Change, locked, session_not_found
 from services.gateway.store.codec import decode, decode_event, encode
-from services.gateway.store.database import Database
+from services.gateway.store.database import Database, now_of
 from services.gateway.store.images import ImageRepository
 from services.gateway.store.notifications import EVENTS_CHANNEL
 from services.gateway.store.profiles import require_profiles
@@ -80,7 +80,7 @@ class SessionRepository:
                 await self._images.keep(connection, target, session.target)
             else:
                 await self._images.hold(connection, session.target.content_hash)
-            now = func.clock_timestamp()
+            now = await now_of(connection)
             await connection.execute(
                 insert(tables.sessions).values(
                     id=session.id,

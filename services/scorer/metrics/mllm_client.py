@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from services.common.errors import UnavailableError
-from services.common.language_model import LanguageModel, NoAnswerError, Question
+from services.common.language_model import CAUSES_OF_THE_QUESTION, LanguageModel, Question
 
 _AT_ONCE = 4
 
@@ -66,7 +66,7 @@ class ChatModel:
                 return failure
             try:
                 return await model.ask(question)
-            except NoAnswerError as error:
-                if not error.says_nothing_of_the_next:
+            except UnavailableError as error:
+                if error.metadata.get("cause") not in CAUSES_OF_THE_QUESTION:
                     self._paused = (time.monotonic() + self._pause_seconds, error)
                 return error

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from services.gateway import domain
+from services.gateway.decoding import image_info
 from services.gateway.history import apply, beginning
-from services.gateway.loops.machine import Machine, Tools, image_info
+from services.gateway.loops.machine import Machine, Tools
 from services.gateway.loops.state import HUMAN, Lease
 from services.gateway.store.changes import LeaseLostError
 from services.gateway.store.database import Database

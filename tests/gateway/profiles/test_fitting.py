@@ -14,7 +14,7 @@ from likeness.types.v1 import head_pb2, image_pb2
 from services.common.errors import Reason, UnavailableError
 from services.common.heads import Backbone
 from services.common.images import content_hash
-from services.gateway.loops.machine import image_info
+from services.gateway.decoding import image_info
 from services.gateway.profiles.service import FIT_ATTEMPTS
 from tests.gateway.conftest import Gateway
 from tests.gateway.doubles import draw
