@@ -37,6 +37,8 @@ def score(item: score_pb2.Score) -> t.Score:
         minimum=optional(item, "minimum"),
         maximum=optional(item, "maximum"),
         error=_item_error(item),
+        cells=tuple(item.cells),
+        text_truncated=item.text_truncated,
     )
 
 
@@ -89,7 +91,7 @@ def _record(item: model_pb2.GenerationRecord) -> t.GenerationRecord:
         height_pixels=item.height_pixels,
         model=item.model,
         model_revision=item.model_revision,
-        noise_mix=tuple(t.NoisePart(part.seed, part.weight) for part in item.noise_mix),
+        noise_mix=tuple(t.NoisePart(part.seed, part.weight, tuple(part.cells)) for part in item.noise_mix),
     )
 
 

@@ -26,18 +26,23 @@ ImageSource = str | Path | bytes | Image.Image | ImageInfo
 
 @dataclass(frozen=True)
 class NoisePart:
-    """One noise of a mix, by its seed."""
+    """One noise of a mix, by its seed.
+
+    Attributes:
+        cells: Factors of the weight in a square grid over the picture, row by row; empty: 1 everywhere.
+    """
 
     seed: int
     weight: float
+    cells: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class GenerationRecord:
     """Everything needed to make the same picture again.
 
-    The initial noise is the weighted sum of the mix's noises over the root of the sum of squared weights; without a mix
-    it is that of `seed` alone.
+    The initial noise is, at each place, the weighted sum of the mix's noises over the root of the sum of squared
+    weights; without a mix it is that of `seed` alone.
     """
 
     prompt: str

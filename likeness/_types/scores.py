@@ -22,6 +22,8 @@ class Score:
         raw: Value in the metric's own units, between `minimum` and `maximum` where those exist.
         normalized: The same mapped to 0..1, where 1 is best whatever the direction.
         error: Set when this metric failed; both values are then 0.
+        cells: Normalized values in a square grid over the target, row by row; empty if the metric has none.
+        text_truncated: Whether this metric reads fewer tokens than the text has, so that its end was left out.
     """
 
     metric: str
@@ -32,6 +34,8 @@ class Score:
     minimum: float | None = None
     maximum: float | None = None
     error: ItemError | None = None
+    cells: tuple[float, ...] = ()
+    text_truncated: bool = False
 
 
 @dataclass(frozen=True)

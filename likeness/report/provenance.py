@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Iterable
 from itertools import pairwise
 
-from likeness import GenerationRecord
+from likeness import GenerationRecord, NoisePart
 from likeness._numbers import seconds_text
 from likeness.report.collecting import ReportData
 from likeness.report.html import Html, el
@@ -57,8 +59,8 @@ def _record(record: GenerationRecord) -> list[tuple[str, object]]:
     rows += [("negative prompt", record.negative_prompt)] if record.negative_prompt else []
     rows.append(("seed", el("code", record.seed)))
     if record.noise_mix:
-        parts = sorted(record.noise_mix, key=lambda part: -abs(part.weight))
-        rows.append(("noise mix", el("code", ", ".join(f"{part.weight:+.3f} × {part.seed}" for part in parts))))
+        parts = sorted(((_strength(part), part) for part in record.noise_mix), key=lambda each: -abs(each[0]))
+        rows.append(("noise mix", el("code", ", ".join(f"{weight:+.3f} × {part.seed}" for weight, part in parts))))
     return [
         *rows,
         ("steps", record.steps),
@@ -126,6 +128,11 @@ def _seeds(data: ReportData) -> Html | None:
         return None
     rows = [el("tr", el("th", name), el("td", el("code", record.seed), _mixed(record))) for name, record in records]
     return el("table", el("tbody", rows), class_="seeds")
+
+
+def _strength(part: NoisePart) -> float:
+    """Weight of a noise over the whole picture: the root of its mean square, with the sign of the weight."""
+    return part.weight * math.sqrt(statistics.fmean(cell**2 for cell in part.cells or (1.0,)))
 
 
 def _mixed(record: GenerationRecord) -> str:

@@ -134,10 +134,11 @@ class PromptAttempt:
 
 @dataclass(frozen=True)
 class NoisePart:
-    """One noise of a mix, by its seed."""
+    """One noise of a mix, by its seed. `cells` are factors of the weight in a square grid; empty: 1 everywhere."""
 
     seed: int
     weight: float
+    cells: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,11 @@ class GenerationRecord:
 
 @dataclass(frozen=True)
 class Score:
-    """One metric's value; `normalized` is 0..1 with 1 best; on `error` both values are 0."""
+    """One metric's value; `normalized` is 0..1 with 1 best; on `error` both values are 0.
+
+    `cells` are normalized values in a square grid over the target, empty if the metric has none. `text_truncated` says
+    that the metric left the end of the text out.
+    """
 
     metric: str
     revision: str
@@ -169,6 +174,8 @@ class Score:
     minimum: float | None = None
     maximum: float | None = None
     error: ItemError | None = None
+    cells: tuple[float, ...] = ()
+    text_truncated: bool = False
 
 
 @dataclass(frozen=True)

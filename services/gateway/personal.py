@@ -16,8 +16,14 @@ from services.gateway import batches
 from services.gateway.cache import VectorCache
 from services.gateway.cache_keys import CacheKey, DifferenceKey
 from services.gateway.domain import Score
-from services.gateway.ports import DifferenceVector, MetricCatalog, ProfileHeads, ScorableImage, ScorerPort
+from services.gateway.ports import DifferenceVector, MetricCatalog, ProfileHeads, ScorerPort
 from services.gateway.profiles.model import METRIC_PREFIX
+from services.gateway.scorable import ScorableImage
+
+
+def all_personal(metrics: Sequence[str]) -> bool:
+    """Whether there are metrics and all are personal: then nothing need be known of the scorer's own."""
+    return bool(metrics) and all(name.startswith(METRIC_PREFIX) for name in metrics)
 
 
 class CachedDifferences:
@@ -42,17 +48,17 @@ class CachedDifferences:
             NotFoundError: METRIC_NOT_FOUND, the scorer makes no vectors for the metric.
             InvalidInputError: target and a candidate are too large to be sent together.
         """
-        batches.check_sizes((len(candidate.data) for candidate in candidates), base_bytes=len(target.data))
-        pictures: dict[CacheKey[DifferenceVector], bytes] = {}
+        batches.check_sizes((candidate.size_bytes for candidate in candidates), base_bytes=target.size_bytes)
+        pictures: dict[CacheKey[DifferenceVector], ScorableImage] = {}
         keys: list[CacheKey[DifferenceVector]] = []
         for one in candidates:
             key = DifferenceKey(target.pixel_hash, one.pixel_hash, backbone.metric, backbone.revision, preprocessing)
             keys.append(key)
-            pictures[key] = one.data
+            pictures[key] = one
 
         async def compare(missing: Sequence[CacheKey[DifferenceVector]]) -> list[DifferenceVector]:
-            data = [pictures[key] for key in missing]
-            return await self._scorer.compare(backbone.metric, target.data, data, request_id=request_id)
+            data = [await pictures[key].read() for key in missing]
+            return await self._scorer.compare(backbone.metric, await target.read(), data, request_id=request_id)
 
         return await self._cache.get_or_compute(keys, compare)
 

@@ -334,31 +334,3 @@ class ObjectStore(Protocol):
     async def check(self) -> None:
         """Raises UnavailableError(OBJECT_STORE_UNAVAILABLE) if it cannot be written to."""
         ...
-
-
-@dataclass(frozen=True)
-class ScorableImage:
-    """A picture with the address of its normalized pixels."""
-
-    data: bytes
-    pixel_hash: str
-
-
-class Scoring(Protocol):
-    """The scorer behind the embedding cache."""
-
-    async def score(
-        self,
-        *,
-        target: ScorableImage | None,
-        text: str,
-        candidates: Sequence[ScorableImage],
-        metrics: Sequence[str],
-        request_id: str,
-    ) -> list[CandidateScores]:
-        """Embeds what the cache lacks, then compares. NotFoundError as MetricCatalog.find raises it."""
-        ...
-
-    async def metrics(self) -> MetricCatalog:
-        """Metrics of the deployment."""
-        ...

@@ -22,10 +22,10 @@ from services.gateway.ports import (
     MetricCatalog,
     MetricInfo,
     ProfileHeads,
-    ScorableImage,
     ScorerPort,
     ScoreSubject,
 )
+from services.gateway.scorable import ScorableImage
 
 CATALOG_SECONDS = 30.0
 """How long the scorer's list of metrics and revisions is believed."""
@@ -133,8 +133,8 @@ class _Job:
         compares_pictures = any(info.input == "image-image" for info in infos)
         send_pictures = always_send_pictures or any(not info.embedding_model for info in infos)
         vectors = await self._embeddings(catalog, infos)
-        target = self._subject(self.target, vectors, send_pictures) if compares_pictures and self.target else None
-        subjects = [self._subject(candidate, vectors, send_pictures) for candidate in self.candidates]
+        target = await self._subject(self.target, vectors, send_pictures) if compares_pictures and self.target else None
+        subjects = [await self._subject(candidate, vectors, send_pictures) for candidate in self.candidates]
         scores: list[CandidateScores] = []
         for chunk in batches.split(subjects, _size, base_bytes=_size(target)):
             scores += await self.scorer.score(
@@ -147,29 +147,32 @@ class _Job:
         vectors: dict[str, list[EmbeddingVector]] = {}
         for model in dict.fromkeys(info.embedding_model for info in infos if info.embedding_model):
             used = [info for info in infos if info.embedding_model == model]
-            pictures = {candidate.pixel_hash: candidate.data for candidate in self.candidates}
+            pictures = {candidate.pixel_hash: candidate for candidate in self.candidates}
             if self.target is not None and any(info.input == "image-image" for info in used):
-                pictures[self.target.pixel_hash] = self.target.data
+                pictures[self.target.pixel_hash] = self.target
             revision, preprocessing = catalog.revisions.get(model, used[0].revision), used[0].preprocessing
             keys = [EmbeddingKey(pixel_hash, model, revision, preprocessing) for pixel_hash in pictures]
-            data: dict[CacheKey[EmbeddingVector], bytes] = dict(zip(keys, pictures.values(), strict=True))
-            for key, vector in zip(keys, await self._cached(model, data), strict=True):
+            by_key: dict[CacheKey[EmbeddingVector], ScorableImage] = dict(zip(keys, pictures.values(), strict=True))
+            for key, vector in zip(keys, await self._cached(model, by_key), strict=True):
                 vectors.setdefault(key.pixel_hash, []).append(vector)
         return vectors
 
-    async def _cached(self, model: str, pictures: Mapping[CacheKey[EmbeddingVector], bytes]) -> list[EmbeddingVector]:
+    async def _cached(
+        self, model: str, pictures: Mapping[CacheKey[EmbeddingVector], ScorableImage]
+    ) -> list[EmbeddingVector]:
         async def embed(missing: Sequence[CacheKey[EmbeddingVector]]) -> list[EmbeddingVector]:
             vectors: list[EmbeddingVector] = []
-            for images in batches.split([pictures[key] for key in missing], len):
+            for run in batches.split([pictures[key] for key in missing], lambda picture: picture.size_bytes):
+                images = [await picture.read() for picture in run]
                 vectors += await self.scorer.embed(model, images, request_id=self.request_id)
             return vectors
 
         return await self.cache.get_or_compute(list(pictures), embed)
 
-    def _subject(
+    async def _subject(
         self, image: ScorableImage, vectors: dict[str, list[EmbeddingVector]], send_picture: bool
     ) -> ScoreSubject:
-        return ScoreSubject(image.data if send_picture else None, tuple(vectors.get(image.pixel_hash, ())))
+        return ScoreSubject(await image.read() if send_picture else None, tuple(vectors.get(image.pixel_hash, ())))
 
 
 def _check_offered(metrics: Sequence[str], catalog: _Catalog) -> None:

@@ -21,7 +21,7 @@ from services.common.telemetry import get_logger
 from services.gateway.loops.machine import Tools
 from services.gateway.loops.retry import RetryPolicy, retried
 from services.gateway.loops.runner import LoopRunner
-from services.gateway.ports import GeneratorPort, ObjectStore, ProfileHeads, RefinerPort, ScorerPort, Scoring
+from services.gateway.ports import GeneratorPort, ObjectStore, ProfileHeads, RefinerPort, ScorerPort
 from services.gateway.profiles.heads import ActiveHeads
 from services.gateway.profiles.learning import Differences, Learner
 from services.gateway.profiles.pictures import Pictures
@@ -29,6 +29,7 @@ from services.gateway.profiles.service import ProfileService
 from services.gateway.rpc.interceptors import CallInterceptor
 from services.gateway.rpc.profile_servicer import ProfileServicer
 from services.gateway.rpc.session_servicer import SessionServicer
+from services.gateway.scorable import Scoring
 from services.gateway.sessions.feed import Feed
 from services.gateway.sessions.service import Catalog, SessionService
 from services.gateway.sessions.watching import Watcher

@@ -27,7 +27,7 @@ def item_requests(request: pb.GenerateRequest) -> list[ItemRequest]:
             width_pixels=item.width_pixels if item.HasField("width_pixels") else None,
             height_pixels=item.height_pixels if item.HasField("height_pixels") else None,
             scheduler=item.scheduler,
-            noise_mix=tuple(NoisePart(part.seed, part.weight) for part in item.noise_mix),
+            noise_mix=tuple(NoisePart(part.seed, part.weight, tuple(part.cells)) for part in item.noise_mix),
         )
         for item in request.items
     ]

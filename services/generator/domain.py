@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class NoisePart:
-    """One noise of a mix, by its seed."""
+    """One noise of a mix, by its seed. `cells` are factors of the weight in a square grid; empty: 1 everywhere."""
 
     seed: int
     weight: float
+    cells: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Initial noise as a mix of seeds' noises.
 
 A sum of independent normal noises with weights w, divided by sqrt(sum w^2), is normal noise again. So a picture can be
-varied by a little of another seed, and the noises of several pictures can be recombined, while two numbers a part say
-how to make the same noise again.
+varied by a little of another seed, and the noises of several pictures can be recombined, while a few numbers a part say
+how to make the same noise again. The weights may differ from place to place, as each place's noise is independent of
+the others': a picture's left half can come from one seed's noise and its right half from another's.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.nn import functional
 
-from services.generator.domain import GenerationRecord
+from services.generator.domain import GenerationRecord, NoisePart
+
+_LEAST_NORM = 1e-6
 
 
 def takes_mix(pipeline: Any) -> bool:
@@ -40,9 +44,22 @@ def _mixed(record: GenerationRecord, shape: tuple[int, ...], dtype: torch.dtype)
     if not record.noise_mix:
         return _drawn(record.seed, shape, dtype)
     total = torch.zeros(shape, dtype=torch.float32)
+    squares = torch.zeros(shape[2:], dtype=torch.float64)
     for part in record.noise_mix:
-        total += part.weight * _drawn(part.seed, shape, dtype).float()
-    return (total / math.sqrt(sum(part.weight**2 for part in record.noise_mix))).to(dtype)
+        weight = _weight(part, shape[2:])
+        total += weight.float() * _drawn(part.seed, shape, dtype).float()
+        squares += weight**2
+    # Between two cells weights of both signs may meet at 0.
+    return (total / squares.sqrt().clamp_min(_LEAST_NORM).float()).to(dtype)
+
+
+def _weight(part: NoisePart, shape: tuple[int, ...]) -> torch.Tensor:
+    """Weight [H, W] float64 of a part at every place."""
+    if not part.cells:
+        return torch.full(shape, part.weight, dtype=torch.float64)
+    side = math.isqrt(len(part.cells))
+    cells = torch.tensor(part.cells, dtype=torch.float64).view(1, 1, side, side)
+    return part.weight * functional.interpolate(cells, size=shape, mode="bilinear")[0, 0]
 
 
 def _drawn(seed: int, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from PIL import Image
 
 from services.common.images import encode_png
-from services.generator.domain import GenerationRecord
+from services.generator.domain import GenerationRecord, NoisePart
 
 RECORD_KEY = "likeness"
 """Text chunk with the record as JSON, fields spelled as in likeness.types.v1.GenerationRecord."""
@@ -34,9 +34,14 @@ def parameters_text(record: GenerationRecord) -> str:
         "Model": record.model,
     }
     if record.noise_mix:
-        settings["Noise mix"] = " ".join(f"{part.weight:+.6g}*{part.seed}" for part in record.noise_mix)
+        settings["Noise mix"] = " ".join(_part_text(part) for part in record.noise_mix)
     lines = [record.prompt]
     if record.negative_prompt:
         lines.append(f"Negative prompt: {record.negative_prompt}")
     lines.append(", ".join(f"{name}: {value}" for name, value in settings.items()))
     return "\n".join(lines)
+
+
+def _part_text(part: NoisePart) -> str:
+    cells = f"*[{' '.join(f'{cell:.6g}' for cell in part.cells)}]" if part.cells else ""
+    return f"{part.weight:+.6g}*{part.seed}{cells}"

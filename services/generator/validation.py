@@ -15,6 +15,7 @@ MAX_GUIDANCE_SCALE = 50.0
 MAX_SEED = 2**64 - 1
 MAX_NOISE_PARTS = 64
 MIN_NOISE_WEIGHT, MAX_NOISE_WEIGHT = 1e-6, 1e6
+MAX_NOISE_GRID_SIDE = 16
 
 
 def check_request(request_id: str, items: Sequence[ItemRequest]) -> None:
@@ -116,7 +117,30 @@ def _noise_mix(item: ItemRequest, limits: GenerationLimits, field: str) -> tuple
             allowed = f"{MIN_NOISE_WEIGHT:g} to {MAX_NOISE_WEIGHT:g}, positive or negative"
             raise InvalidInputError(f"{field}[{index}].weight", f"is {part.weight:g}", allowed=allowed)
         seen.add(part.seed)
+        _check_cells(part.cells, f"{field}[{index}].cells")
+    grids = {len(part.cells) for part in parts if part.cells}
+    if len(grids) > 1:
+        problem = f"has grids of {' and '.join(str(size) for size in sorted(grids))} cells"
+        raise InvalidInputError(field, problem, allowed="one grid for all parts that have cells")
+    if not all(_weigh_something(parts, cell) for cell in range(max(grids, default=1))):
+        raise InvalidInputError(field, "leaves a cell without noise", allowed="some weight in every cell")
     return parts
+
+
+def _check_cells(cells: tuple[float, ...], field: str) -> None:
+    side = math.isqrt(len(cells))
+    if side**2 != len(cells) or side > MAX_NOISE_GRID_SIDE:
+        allowed = f"a square number up to {MAX_NOISE_GRID_SIDE**2}"
+        raise InvalidInputError(field, f"has {len(cells)} values", allowed=allowed)
+    for cell in cells:
+        if not math.isfinite(cell) or abs(cell) > MAX_NOISE_WEIGHT:
+            raise InvalidInputError(field, f"has {cell:g}", allowed=f"-{MAX_NOISE_WEIGHT:g} to {MAX_NOISE_WEIGHT:g}")
+
+
+def _weigh_something(parts: tuple[NoisePart, ...], cell: int) -> bool:
+    return not parts or any(
+        abs(part.weight * (part.cells[cell] if part.cells else 1.0)) >= MIN_NOISE_WEIGHT for part in parts
+    )
 
 
 def _side(asked: int | None, native: int, limits: GenerationLimits, field: str) -> int:

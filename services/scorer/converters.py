@@ -59,7 +59,8 @@ def score_response(candidates: Sequence[CandidateScores]) -> pb.ScoreResponse:
     """Answer of Score."""
     messages = (
         pb.CandidateScores(
-            scores=[_score(score) for score in candidate.scores], text_truncated=candidate.text_truncated
+            scores=[_score(score) for score in candidate.scores],
+            text_truncated=any(score.text_truncated for score in candidate.scores),
         )
         for candidate in candidates
     )
@@ -101,6 +102,7 @@ def _score(score: Score) -> score_pb2.Score:
         direction=_direction(spec),
         minimum=spec.minimum,
         maximum=spec.maximum,
+        text_truncated=score.text_truncated,
     )
     if isinstance(score.outcome, ItemFailure):
         message.error.reason = score.outcome.reason
@@ -108,6 +110,7 @@ def _score(score: Score) -> score_pb2.Score:
     else:
         message.raw = score.outcome.raw
         message.normalized = score.outcome.normalized
+        message.cells.extend(score.outcome.cells)
     return message
 
 

@@ -52,6 +52,8 @@ class Score:
 
     metric: MetricSpec
     outcome: Value | ItemFailure
+    text_truncated: bool = False
+    """Whether the metric left the text's end out."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,6 @@ class CandidateScores:
     """Scores of one candidate in the order of the metrics asked for."""
 
     scores: tuple[Score, ...]
-    text_truncated: bool
 
 
 @dataclass(frozen=True)

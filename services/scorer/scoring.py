@@ -64,8 +64,8 @@ def score(query: ScoreQuery, metrics: Sequence[Metric], check: Check) -> list[Ca
     for batch in _decoded(prepared, check):
         columns = [run.column(metric, batch) for metric in metrics]
         outcomes = zip(*columns, strict=True)
-        rows += [tuple(Score(m.spec, o) for m, o in zip(metrics, row, strict=True)) for row in outcomes]
-    return [CandidateScores(row, run.text_truncated) for row in rows]
+        rows += [tuple(run.score(m, o) for m, o in zip(metrics, row, strict=True)) for row in outcomes]
+    return [CandidateScores(row) for row in rows]
 
 
 def embed(embedder: Embedder, subjects: Sequence[Subject], check: Check) -> list[Vector]:
@@ -110,7 +110,12 @@ class _Run:
         self._check = check
         self._vectors: dict[tuple[str, str], Vector | ItemFailure] = {}
         self._texts: dict[tuple[str, str], TextEmbedding | ItemFailure] = {}
-        self.text_truncated = False
+        self._truncated: set[str] = set()
+        """Ids of the metrics that left the text's end out."""
+
+    def score(self, metric: Metric, outcome: Value | ItemFailure) -> Score:
+        """An outcome with what else is to be said of it."""
+        return Score(metric.spec, outcome, text_truncated=metric.spec.id in self._truncated)
 
     def column(self, metric: Metric, candidates: Sequence[Prepared]) -> list[Value | ItemFailure]:
         """One metric's outcome for every candidate of a batch."""
@@ -140,7 +145,7 @@ class _Run:
     def _read(self, metric: TextPairMetric, candidates: Sequence[Prepared]) -> list[Value | ItemFailure]:
         def values(batch: Sequence[Picture]) -> list[Value]:
             scores = metric.score(self._text, batch)
-            self.text_truncated |= scores.truncated
+            self._note(metric, truncated=scores.truncated)
             return list(scores.values)
 
         return _each(values, [_picture(candidate) for candidate in candidates], self._check)
@@ -194,8 +199,12 @@ class _Run:
         outcome = self._texts[embedder.spec.id, text]
         if isinstance(outcome, ItemFailure):
             return outcome
-        self.text_truncated |= outcome.truncated
+        self._note(metric, truncated=outcome.truncated)
         return outcome.vector
+
+    def _note(self, metric: Metric, *, truncated: bool) -> None:
+        if truncated:
+            self._truncated.add(metric.spec.id)
 
 
 def _one(function: Callable[[Item], Result]) -> Callable[[Sequence[Item]], list[Result]]:

@@ -20,6 +20,7 @@ from services.gateway.profiles.model import (
     FitReport,
     HeldOutReport,
 )
+from services.gateway.scorable import ScorableImage
 from tests.gateway.doubles import draw, likeness
 
 
@@ -50,9 +51,9 @@ class Scorer:
     async def score(
         self,
         *,
-        target: ports.ScorableImage | None,
+        target: ScorableImage | None,
         text: str,
-        candidates: Sequence[ports.ScorableImage],
+        candidates: Sequence[ScorableImage],
         metrics: Sequence[str],
         request_id: str,
     ) -> list[ports.CandidateScores]:
@@ -62,9 +63,11 @@ class Scorer:
             raise self.failures.pop(0)
         assert target is not None
         results = []
+        reference = await target.read()
         for one in candidates:
             self.scored[one.pixel_hash] += 1
-            results.append(ports.CandidateScores(tuple(self._score(m, target.data, text, one.data) for m in metrics)))
+            data = await one.read()
+            results.append(ports.CandidateScores(tuple(self._score(m, reference, text, data) for m in metrics)))
         return results
 
     def _score(self, metric: str, target: bytes, text: str, data: bytes) -> domain.Score:
@@ -112,14 +115,14 @@ class Scorer:
         self,
         backbone: Backbone,
         preprocessing: str,
-        target: ports.ScorableImage,
-        candidates: Sequence[ports.ScorableImage],
+        target: ScorableImage,
+        candidates: Sequence[ScorableImage],
         *,
         request_id: str,
     ) -> list[ports.DifferenceVector]:
         """Difference vectors, none of them cached."""
-        data = [one.data for one in candidates]
-        return await self.compare(backbone.metric, target.data, data, request_id=request_id)
+        data = [await one.read() for one in candidates]
+        return await self.compare(backbone.metric, await target.read(), data, request_id=request_id)
 
     async def get_head(self, metric: str) -> Head:
         """All colors alike."""
@@ -175,9 +178,9 @@ class PersonalScorer:
     async def score(
         self,
         *,
-        target: ports.ScorableImage | None,
+        target: ScorableImage | None,
         text: str,
-        candidates: Sequence[ports.ScorableImage],
+        candidates: Sequence[ScorableImage],
         metrics: Sequence[str],
         request_id: str,
     ) -> list[ports.CandidateScores]:
@@ -199,10 +202,9 @@ class PersonalScorer:
         """Metrics by id, without profiles."""
         return await self._scorer.metrics()
 
-    async def _personal(
-        self, metric: str, head: Head, target: ports.ScorableImage, candidate: ports.ScorableImage
-    ) -> domain.Score:
-        (vector,) = await self._scorer.compare(head.backbone.metric, target.data, [candidate.data], request_id="")
+    async def _personal(self, metric: str, head: Head, target: ScorableImage, candidate: ScorableImage) -> domain.Score:
+        pair = await target.read(), [await candidate.read()]
+        (vector,) = await self._scorer.compare(head.backbone.metric, *pair, request_id="")
         raw = float(distances(head, np.frombuffer(vector.data, "<f2")[None])[0]) / 256
         return domain.Score(metric, head.revision, raw, max(0.0, 1.0 - raw), False, minimum=0.0)
 

@@ -15,10 +15,9 @@ from services.gateway import batches
 from services.gateway import scoring as module
 from services.gateway.backends.clients import ScorerClient
 from services.gateway.cache import VectorCache
-from services.gateway.ports import ScorableImage
 from services.gateway.scoring import CachedScoring
 from tests.gateway_io.seam import BACKBONE, Backends, Profiles, difference
-from tests.gateway_io.test_scoring import BLUE, GREEN, RED, scorable, score
+from tests.gateway_io.test_scoring import BLUE, GREEN, RED, Drawn, scorable, score
 
 pytestmark = pytest.mark.integration
 
@@ -39,7 +38,7 @@ async def scoring(backends: Backends, redis: RedisServer, profiles: Profiles) ->
     await scorer.close()
 
 
-def expected(head: Head, candidate: ScorableImage, target: ScorableImage = RED) -> float:
+def expected(head: Head, candidate: Drawn, target: Drawn = RED) -> float:
     return pytest.approx(float(difference(target.data, candidate.data) @ head.array), rel=2**-10)  # type: ignore[no-any-return]
 
 
@@ -169,6 +168,15 @@ async def test_a_personal_metric_needs_a_target(scoring: CachedScoring) -> None:
     with pytest.raises(InvalidInputError, match="metric clpips:anna needs it") as caught:
         await score(scoring, [BLUE], ["clpips:anna"], target=None)
     assert caught.value.field == "target"
+
+
+async def test_known_pictures_are_not_even_read(scoring: CachedScoring) -> None:
+    near, far = scorable("#fe0000"), scorable("#0000fe")
+    await score(scoring, [near, far], ["clpips:anna"], target=RED)
+    reads = len(near.reads), len(far.reads), len(RED.reads)
+    assert reads[:2] == (1, 1)
+    await score(scoring, [far, near], ["clpips:ben", "clpips:anna"], target=RED)
+    assert (len(near.reads), len(far.reads), len(RED.reads)) == reads
 
 
 async def test_a_candidate_too_large_beside_its_target_is_named(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 
 import pytest
 import pytest_asyncio
@@ -13,16 +14,30 @@ from services.common.errors import InvalidInputError, NotFoundError, OverloadedE
 from services.gateway import batches
 from services.gateway.backends.clients import ScorerClient
 from services.gateway.cache import VectorCache
-from services.gateway.ports import CandidateScores, ScorableImage
+from services.gateway.ports import CandidateScores
+from services.gateway.scorable import ScorableImage
 from services.gateway.scoring import CachedScoring
 from tests.gateway_io.seam import Backends, Profiles, picture
 
 pytestmark = pytest.mark.integration
 
 
-def scorable(color: str, side: int = 16) -> ScorableImage:
-    data = picture(color, side)
-    return ScorableImage(data, images.decode(data).pixel_hash)
+@dataclass(frozen=True)
+class Drawn(ScorableImage):
+    """A picture whose bytes can be looked at, and that remembers being read."""
+
+    data: bytes
+    reads: list[bytes]
+
+
+def scorable(color: str, side: int = 16) -> Drawn:
+    data, reads = picture(color, side), list[bytes]()
+
+    async def read() -> bytes:
+        reads.append(data)
+        return data
+
+    return Drawn(images.decode(data).pixel_hash, len(data), read, data, reads)
 
 
 RED, BLUE, GREEN = scorable("red"), scorable("blue"), scorable("lime")
@@ -38,7 +53,7 @@ async def scoring(backends: Backends, redis: RedisServer) -> AsyncIterator[Cache
 
 async def score(
     scoring: CachedScoring,
-    candidates: list[ScorableImage],
+    candidates: Sequence[ScorableImage],
     metrics: list[str],
     target: ScorableImage | None = RED,
     text: str = "",
@@ -60,6 +75,9 @@ async def test_known_pictures_are_not_embedded_again_and_bytes_stay_here(
     assert sorted(backends.scorer.embedded) == sorted([RED.data, BLUE.data]), "each picture once, the target too"
     await score(scoring, [BLUE, GREEN], ["mean"])
     assert backends.scorer.embedded[2:] == [GREEN.data]
+    reads = len(BLUE.reads)
+    await score(scoring, [BLUE, GREEN], ["mean"])
+    assert len(BLUE.reads) == reads, "nothing needs its bytes"
     for request in backends.scorer.scored:
         assert not request.target.HasField("image")
         assert not any(candidate.HasField("image") for candidate in request.candidates)

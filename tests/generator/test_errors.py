@@ -13,6 +13,8 @@ from likeness.types.v1.model_pb2 import NoisePart as Part
 from tests.generator.grpc_server import events, item, pngs, request
 
 WEIGHTS = "1e-06 to 1e+06, positive or negative"
+GRIDS = "a square number up to 256"
+FACTORS = "-1e+06 to 1e+06"
 SIZES = "multiples of 16 from 16 to 128"
 PROMPTS = "1 to 2000 characters, not only white space"
 
@@ -44,6 +46,19 @@ PROMPTS = "1 to 2000 characters, not only white space"
         (item(noise_mix=[Part(seed=1)]), "noise_mix[0].weight", WEIGHTS),
         (item(noise_mix=[Part(seed=1, weight=float("nan"))]), "noise_mix[0].weight", WEIGHTS),
         (item(noise_mix=[Part(seed=1, weight=-1e7)]), "noise_mix[0].weight", WEIGHTS),
+        (item(noise_mix=[Part(seed=1, weight=1, cells=[1, 1])]), "noise_mix[0].cells", GRIDS),
+        (item(noise_mix=[Part(seed=1, weight=1, cells=17 * 17 * [1])]), "noise_mix[0].cells", GRIDS),
+        (item(noise_mix=[Part(seed=1, weight=1, cells=[float("inf")])]), "noise_mix[0].cells", FACTORS),
+        (
+            item(noise_mix=[Part(seed=n, weight=1, cells=n * n * [1]) for n in (2, 3)]),
+            "noise_mix",
+            "one grid for all parts that have cells",
+        ),
+        (
+            item(noise_mix=[Part(seed=n, weight=1, cells=[1, 1, 0, 1]) for n in (2, 3)]),
+            "noise_mix",
+            "some weight in every cell",
+        ),
     ],
 )
 async def test_a_wrong_field_is_named_with_the_allowed_values(

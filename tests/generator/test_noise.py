@@ -54,6 +54,26 @@ def test_a_mix_is_noise_of_unit_variance_and_only_the_ratio_of_weights_counts(ti
     assert torch.allclose(first, 0.6 * four[0] + 0.8 * five[0], atol=1e-5)
 
 
+def test_each_place_takes_the_noise_that_weighs_there(tiny: LoadedModel) -> None:
+    left, right = NoisePart(4, 2.0, (1.0, 0.0, 1.0, 0.0)), NoisePart(5, 1.0, (0.0, 3.0, 0.0, 3.0))
+    wide = replace(record(tiny, 1, left, right), width_pixels=1024, height_pixels=1024)
+    four, five = (noise.initial(tiny.pipeline, [replace(wide, noise_mix=(NoisePart(seed, 1.0),))]) for seed in (4, 5))
+    mixed = noise.initial(tiny.pipeline, [wide])
+    assert mixed is not None and four is not None and five is not None
+    side = mixed.shape[-1]
+    # Out to the centers of the outer cells one part stands alone.
+    assert torch.allclose(mixed[..., : side // 4], four[..., : side // 4], atol=1e-6)
+    assert torch.allclose(mixed[..., -(side // 4) :], five[..., -(side // 4) :], atol=1e-6)
+    assert mixed[..., side // 2 - 8 : side // 2 + 8].std().item() == pytest.approx(1.0, abs=0.03)
+
+
+def test_equal_cells_weigh_as_no_cells(tiny: LoadedModel) -> None:
+    plain = record(tiny, 1, NoisePart(4, 0.6), NoisePart(5, -0.8))
+    celled = record(tiny, 1, NoisePart(4, 0.6, (1.0,) * 16), NoisePart(5, -0.8))
+    first, second = noise.initial(tiny.pipeline, [plain, celled])  # type: ignore[misc]
+    assert torch.allclose(first, second, atol=1e-6)
+
+
 async def test_a_little_of_another_seed_varies_a_picture(stub: Stub) -> None:
     answers = await events(
         stub,

@@ -96,6 +96,14 @@ def test_tables_are_aligned_and_say_directions(target_file: Path, capsys: Captur
     assert "↓ less is more alike" in note
 
 
+def test_a_cut_text_is_not_passed_over_in_silence(target_file: Path, capsys: Capture) -> None:
+    main(["score", str(target_file), str(target_file), "--text", "red " * 40])
+    note = "the text is longer than clip-embedded can read: its end was left out"
+    assert capsys.readouterr().out.splitlines()[-1] == note
+    main(["score", str(target_file), str(target_file), "--text", "red"])
+    assert note not in capsys.readouterr().out
+
+
 def test_metrics_end_with_those_that_are_absent(capsys: Capture) -> None:
     main(["metrics"])
     *_, last, absent = capsys.readouterr().out.splitlines()

@@ -169,7 +169,10 @@ async def test_a_text_over_the_token_limit_is_flagged(
     stub: pb_grpc.ScorerServiceAsyncStub, request_: pb.ScoreRequest
 ) -> None:
     request_.text = "red " * 40
-    assert all(candidate.text_truncated for candidate in (await stub.Score(request_)).candidates)
+    candidates = (await stub.Score(request_)).candidates
+    assert all(candidate.text_truncated for candidate in candidates)
+    cut = {score.metric for one in candidates for score in one.scores if score.text_truncated}
+    assert cut == {"clip-embedded-text"}
     del request_.metrics[1]
     assert not any(candidate.text_truncated for candidate in (await stub.Score(request_)).candidates)
 

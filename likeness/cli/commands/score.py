@@ -41,3 +41,6 @@ def _table(paths: list[str], results: tuple[ImageScores, ...], output: Output) -
     output.table(columns, rows)
     if scored:
         output.say("↑ more is more alike, ↓ less is more alike")
+    cut = dict.fromkeys(score.metric for result in results for score in result.scores if score.text_truncated)
+    if cut:
+        output.say(f"the text is longer than {', '.join(cut)} can read: its end was left out")

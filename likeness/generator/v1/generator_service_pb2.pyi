@@ -90,8 +90,9 @@ class GenerateItem(_message.Message):
     """Scheduler name; empty means the model's default."""
     @_builtins.property
     def noise_mix(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.NoisePart]:
-        """Noises to mix into the initial noise, at most 64, each seed once: their weighted sum, divided by the root of the sum
-        of squared weights. Empty means the noise of `seed` alone; `seed` still draws any noise of later steps.
+        """Noises to mix into the initial noise, at most 64, each seed once: at each place their weighted sum, divided by the
+        root of the sum of squared weights there. Empty means the noise of `seed` alone; `seed` still draws any noise of
+        later steps.
         """
 
     def __init__(

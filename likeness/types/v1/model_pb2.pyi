@@ -163,19 +163,28 @@ class NoisePart(_message.Message):
 
     SEED_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
+    CELLS_FIELD_NUMBER: _builtins.int
     seed: _builtins.int
     """Seed of the noise."""
     weight: _builtins.float
     """Its weight; finite, may be negative, not 0."""
+    @_builtins.property
+    def cells(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Factors of the weight in the cells of a square grid laid over the picture, row by row from the top left; between
+        cell centers they are interpolated linearly. 1, 4, 9 ... or 256 finite values, as many as any other part of the mix
+        that has them. Empty: the weight counts everywhere alike.
+        """
+
     def __init__(
         self,
         *,
         seed: _builtins.int = ...,
         weight: _builtins.float = ...,
+        cells: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["seed", b"seed", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "seed", b"seed", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -220,8 +229,8 @@ class GenerationRecord(_message.Message):
     """Digest of its weights."""
     @_builtins.property
     def noise_mix(self) -> _containers.RepeatedCompositeFieldContainer[Global___NoisePart]:
-        """Noises that the initial noise is a mix of: the weighted sum of each seed's noise, divided by the root of the sum of
-        squared weights. Empty: the noise of `seed` alone.
+        """Noises that the initial noise is a mix of: at each place the weighted sum of each seed's noise, divided by the root
+        of the sum of squared weights there. Empty: the noise of `seed` alone.
         """
 
     def __init__(

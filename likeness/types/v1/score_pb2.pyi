@@ -3,8 +3,10 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -186,6 +188,8 @@ class Score(_message.Message):
     MINIMUM_FIELD_NUMBER: _builtins.int
     MAXIMUM_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    CELLS_FIELD_NUMBER: _builtins.int
+    TEXT_TRUNCATED_FIELD_NUMBER: _builtins.int
     metric: _builtins.str
     """Metric identifier."""
     revision: _builtins.str
@@ -200,9 +204,17 @@ class Score(_message.Message):
     """Smallest raw value possible, if bounded below."""
     maximum: _builtins.float
     """Largest raw value possible, if bounded above."""
+    text_truncated: _builtins.bool
+    """True if this metric reads fewer tokens than the text has, so that the text's end was left out."""
     @_builtins.property
     def error(self) -> Global___ItemError:
         """Set when this metric failed for this candidate while others succeeded; raw and normalized are then 0."""
+
+    @_builtins.property
+    def cells(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Where the pictures are alike: normalized values of the cells of a square grid over the target, row by row from the
+        top left. Empty if the metric has no local values.
+        """
 
     def __init__(
         self,
@@ -215,10 +227,12 @@ class Score(_message.Message):
         minimum: _builtins.float | None = ...,
         maximum: _builtins.float | None = ...,
         error: Global___ItemError | None = ...,
+        cells: _abc.Iterable[_builtins.float] | None = ...,
+        text_truncated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "error", b"error", "maximum", b"maximum", "minimum", b"minimum"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "direction", b"direction", "error", b"error", "maximum", b"maximum", "metric", b"metric", "minimum", b"minimum", "normalized", b"normalized", "raw", b"raw", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "cells", b"cells", "direction", b"direction", "error", b"error", "maximum", b"maximum", "metric", b"metric", "minimum", b"minimum", "normalized", b"normalized", "raw", b"raw", "revision", b"revision", "text_truncated", b"text_truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__maximum: _TypeAlias = _typing.Literal["maximum"]  # noqa: Y015
     _WhichOneofArgType__maximum: _TypeAlias = _typing.Literal["_maximum", b"_maximum"]  # noqa: Y015

@@ -18,6 +18,7 @@ from services.gateway.loops.prompts import candidates_of, proposal_seed
 from services.gateway.loops.retry import Attempts, RetryPolicy, retried
 from services.gateway.loops.state import HUMAN, Lease, RunState
 from services.gateway.loops.text import storable
+from services.gateway.personal import all_personal
 from services.gateway.ports import (
     GeneratedImage,
     GenerationEvent,
@@ -27,9 +28,8 @@ from services.gateway.ports import (
     GeneratorPort,
     ObjectStore,
     RefinerPort,
-    ScorableImage,
-    Scoring,
 )
+from services.gateway.scorable import ScorableImage, Scoring
 from services.gateway.store.runs import RunRepository
 
 log = get_logger(__name__)
@@ -170,7 +170,8 @@ class Machine:
     async def _noise_direction(self, state: RunState) -> noise.Direction | None:
         if state.loop.strategy == HUMAN or state.loop.fresh_noise:
             return None
-        found = noise.direction(one for each in state.history.rounds for one in each.candidates)
+        made = (one for each in state.history.rounds for one in each.candidates)
+        found = noise.direction(made, state.session.settings.selection_metrics)
         if found is None:
             return None
         models = await retried(self._tools.retry, self._tools.generator.list_models)
@@ -258,16 +259,15 @@ class Machine:
 
     async def _score(self, state: RunState, candidates: Sequence[domain.Candidate]) -> RunState:
         settings = state.session.settings
-        target = ScorableImage(await self._target(state), state.session.target.pixel_hash)
-        known = await retried(self._tools.retry, self._tools.scoring.metrics)
-        with_text = any(one in known.offered and known.offered[one].input == "text-image" for one in settings.metrics)
+        target = self._scorable(state.session.target)
+        with_text = not all_personal(settings.metrics) and await self._reads_text(settings.metrics)
         # A text metric compares a picture with the prompt that made it; without one, all go in a single batch.
         groups: defaultdict[str, list[domain.Candidate]] = defaultdict(list)
         for one in candidates:
             groups[one.prompt if with_text else ""].append(one)
         scored: list[domain.Candidate] = []
         for text, group in groups.items():
-            pictures = [ScorableImage(await self._picture(one.image), _pixel_hash(one.image)) for one in group]
+            pictures = [self._scorable(one.image) for one in group]
             results = await retried(
                 self._tools.retry,
                 lambda text=text, pictures=pictures: self._tools.scoring.score(  # type: ignore[misc]
@@ -286,6 +286,10 @@ class Machine:
         order = {one.id: position for position, one in enumerate(candidates)}
         scored.sort(key=lambda one: order[one.id])
         return await self._runs.candidates_scored(self._lease, state, scored)
+
+    async def _reads_text(self, metrics: Sequence[str]) -> bool:
+        known = (await retried(self._tools.retry, self._tools.scoring.metrics)).offered
+        return any(one in known and known[one].input == "text-image" for one in metrics)
 
     async def _critique(self, state: RunState, step: plan.Critique) -> RunState:
         target, best = await self._target(state), await self._picture(step.best.image)
@@ -321,10 +325,9 @@ class Machine:
         assert info is not None
         return await retried(self._tools.retry, lambda: self._tools.objects.get(info.content_hash))
 
+    def _scorable(self, info: domain.ImageInfo | None) -> ScorableImage:
+        assert info is not None
+        return ScorableImage.stored(info, self._tools.objects)
+
     def _request_id(self, state: RunState) -> str:
         return f"{state.session.id}-r{state.session.round_count}"
-
-
-def _pixel_hash(info: domain.ImageInfo | None) -> str:
-    assert info is not None
-    return info.pixel_hash

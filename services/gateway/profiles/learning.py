@@ -8,9 +8,10 @@ from typing import Protocol
 from services.common.errors import InvalidInputError, Reason, UnavailableError
 from services.common.heads import Backbone, Head
 from services.gateway import batches
-from services.gateway.ports import DifferenceVector, FitOutcome, RankedDifferences, ScorableImage, ScorerPort
+from services.gateway.ports import DifferenceVector, FitOutcome, RankedDifferences, ScorerPort
 from services.gateway.profiles.model import Album, ProfileRanking
 from services.gateway.profiles.pictures import Pictures
+from services.gateway.scorable import ScorableImage
 
 MAX_RANKINGS = 256
 """Rankings that the scorer learns from at once, so that a profile has."""
@@ -70,8 +71,8 @@ class Learner:
         await self._pictures.add_stored((hash_ for one in rankings for hash_ in (one.target, *one.pictures)), album)
         compared = []
         for one in rankings:
-            target = await self._pictures.open(one.target, album)
-            candidates = [await self._pictures.open(hash_, album) for hash_ in one.pictures]
+            target = self._pictures.find(one.target, album)
+            candidates = [self._pictures.find(hash_, album) for hash_ in one.pictures]
             vectors = await self._differences.find(
                 parent.backbone, preprocessing, target, candidates, request_id=request_id
             )

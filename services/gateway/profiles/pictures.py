@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from services.common.errors import NotFoundError, Reason
 from services.gateway.decoding import image_info
-from services.gateway.ports import ObjectStore, ScorableImage
+from services.gateway.ports import ObjectStore
 from services.gateway.profiles.model import Album, PictureInput, ProfileRanking, RankingInput
+from services.gateway.scorable import ScorableImage
 from services.gateway.store.images import ImageRepository
 
 
@@ -42,13 +43,13 @@ class Pictures:
         if missing:
             album.infos.update(await self._images.find_all(missing))
 
-    async def open(self, content_hash: str, album: Album) -> ScorableImage:
+    def find(self, content_hash: str, album: Album) -> ScorableImage:
         """A picture to compare. Raises NotFoundError (IMAGE_NOT_FOUND)."""
         info = album.infos.get(content_hash)
         if info is None:
             raise NotFoundError(Reason.IMAGE_NOT_FOUND, "image", content_hash)
-        data = album.data.get(content_hash) or await self._objects.get(content_hash)
-        return ScorableImage(data, info.pixel_hash)
+        data = album.data.get(content_hash)
+        return ScorableImage.given(data, info.pixel_hash) if data else ScorableImage.stored(info, self._objects)
 
     async def _address(self, name: str, picture: PictureInput, album: Album) -> str:
         if picture.data is None:

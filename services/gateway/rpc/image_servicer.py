@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from likeness.gateway.v1 import image_service_pb2 as pb
 from likeness.gateway.v1 import image_service_pb2_grpc
 from likeness.types.v1 import image_pb2, score_pb2
 from services.common import images as pictures
-from services.common.errors import InvalidInputError, LikenessError, NotFoundError
+from services.common.errors import InvalidInputError, LikenessError, NotFoundError, Reason
 from services.common.profile import Profile
 from services.gateway.domain import ImageInfo
-from services.gateway.ports import CandidateScores, MetricInfo, ObjectStore, ScorableImage, Scoring
+from services.gateway.personal import all_personal
+from services.gateway.ports import CandidateScores, MetricInfo, ObjectStore
 from services.gateway.profiles.model import METRIC_PREFIX
 from services.gateway.rpc import type_converters as types
 from services.gateway.rpc.interceptors import REQUEST_ID_KEY
+from services.gateway.scorable import ScorableImage, Scoring
 from services.gateway.sessions import validation
 from services.gateway.store.images import ImageRepository
 
@@ -58,18 +61,14 @@ class ImageServicer(image_service_pb2_grpc.ImageServiceServicer):
 
     async def ScoreImages(self, request: pb.ScoreImagesRequest, context: Any) -> pb.ScoreImagesResponse:
         """Scores candidates; a bad one fails alone."""
-        # Personal metrics are none of the scorer's, which need not be there when they alone are asked for.
-        all_personal = bool(request.metrics) and all(name.startswith(METRIC_PREFIX) for name in request.metrics)
-        known = {} if all_personal else (await self._scoring.metrics()).offered
+        # The scorer need not be there when only personal metrics are asked for.
+        known = {} if all_personal(request.metrics) else (await self._scoring.metrics()).offered
         metrics = self._metrics(request, known)
         _check_inputs(request, metrics, known)
-        decodes = asyncio.Semaphore(MAX_DECODES)
-        target = await self._picture(request.target, "target", decodes) if request.HasField("target") else None
+        named = await self._named(request)
+        target = await named.read(request.target, "target") if request.HasField("target") else None
         found = await asyncio.gather(
-            *(
-                self._picture_or_error(image, f"candidates[{index}]", decodes)
-                for index, image in enumerate(request.candidates)
-            )
+            *(_or_error(named.read(image, f"candidates[{index}]")) for index, image in enumerate(request.candidates))
         )
         good = [picture for picture in found if isinstance(picture, ScorableImage)]
         answers = await self._scoring.score(
@@ -93,27 +92,42 @@ class ImageServicer(image_service_pb2_grpc.ImageServiceServicer):
         # A text without a target: the defaults compare pictures, so every metric that reads text is meant.
         return chosen or [name for name, metric in known.items() if given[metric.input]]
 
-    async def _picture_or_error(
-        self, image: image_pb2.Image, field: str, decodes: asyncio.Semaphore
-    ) -> ScorableImage | LikenessError:
-        try:
-            return await self._picture(image, field, decodes)
-        except (InvalidInputError, NotFoundError) as error:
-            return error
+    async def _named(self, request: pb.ScoreImagesRequest) -> _Pictures:
+        """What is known of the stored pictures that a request names, in one query."""
+        named = {image.content_hash for image in (request.target, *request.candidates) if image.content_hash}
+        return _Pictures(await self._images.find_all(named) if named else {}, self._objects)
 
-    async def _picture(self, image: image_pb2.Image, field: str, decodes: asyncio.Semaphore) -> ScorableImage:
+
+class _Pictures:
+    """Reads the pictures of one request."""
+
+    def __init__(self, stored: Mapping[str, ImageInfo], objects: ObjectStore) -> None:
+        self._stored = stored
+        self._objects = objects
+        self._decodes = asyncio.Semaphore(MAX_DECODES)
+
+    async def read(self, image: image_pb2.Image, field: str) -> ScorableImage:
         match image.WhichOneof("content"):
             case "data":
                 data = image.data
-                async with decodes:
+                async with self._decodes:
                     decoded = await asyncio.to_thread(pictures.decode, data, field=f"{field}.data")
-                return ScorableImage(data, decoded.pixel_hash)
+                return ScorableImage.given(data, decoded.pixel_hash)
             case "content_hash":
-                validation.content_hash(f"{field}.content_hash", image.content_hash)
-                info = await self._images.find(image.content_hash, field=f"{field}.content_hash")
-                return ScorableImage(await self._objects.get(image.content_hash), info.pixel_hash)
+                at = f"{field}.content_hash"
+                validation.content_hash(at, image.content_hash)
+                if image.content_hash not in self._stored:
+                    raise NotFoundError(Reason.IMAGE_NOT_FOUND, "image", image.content_hash, field=at)
+                return ScorableImage.stored(self._stored[image.content_hash], self._objects, field=at)
             case _:
                 raise InvalidInputError(field, "is empty", allowed="data or content_hash")
+
+
+async def _or_error(reading: Awaitable[ScorableImage]) -> ScorableImage | LikenessError:
+    try:
+        return await reading
+    except (InvalidInputError, NotFoundError) as error:
+        return error
 
 
 def _request_id(context: Any) -> str:

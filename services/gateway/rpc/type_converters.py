@@ -165,7 +165,7 @@ def record_to_proto(record: domain.GenerationRecord) -> model_pb2.GenerationReco
 
 def noise_mix_to_proto(mix: tuple[domain.NoisePart, ...]) -> list[model_pb2.NoisePart]:
     """Noises of a mix."""
-    return [model_pb2.NoisePart(seed=part.seed, weight=part.weight) for part in mix]
+    return [model_pb2.NoisePart(seed=part.seed, weight=part.weight, cells=part.cells) for part in mix]
 
 
 def record_from_proto(record: model_pb2.GenerationRecord) -> domain.GenerationRecord:
@@ -181,7 +181,7 @@ def record_from_proto(record: model_pb2.GenerationRecord) -> domain.GenerationRe
         height_pixels=record.height_pixels,
         model=record.model,
         model_revision=record.model_revision,
-        noise_mix=tuple(domain.NoisePart(part.seed, part.weight) for part in record.noise_mix),
+        noise_mix=tuple(domain.NoisePart(part.seed, part.weight, tuple(part.cells)) for part in record.noise_mix),
     )
 
 
@@ -196,6 +196,8 @@ def score_to_proto(score: domain.Score) -> score_pb2.Score:
         minimum=score.minimum,
         maximum=score.maximum,
         error=item_error_to_proto(score.error) if score.error else None,
+        cells=score.cells,
+        text_truncated=score.text_truncated,
     )
 
 
@@ -210,6 +212,8 @@ def score_from_proto(score: score_pb2.Score) -> domain.Score:
         minimum=score.minimum if score.HasField("minimum") else None,
         maximum=score.maximum if score.HasField("maximum") else None,
         error=item_error_from_proto(score.error) if score.HasField("error") else None,
+        cells=tuple(score.cells),
+        text_truncated=score.text_truncated,
     )
 
 

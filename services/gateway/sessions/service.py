@@ -18,7 +18,8 @@ from services.gateway.history import History
 from services.gateway.loops.runner import LoopRunner
 from services.gateway.loops.state import HUMAN
 from services.gateway.loops.text import storable
-from services.gateway.ports import GeneratorPort, RefinerPort, Scoring
+from services.gateway.ports import GeneratorPort, RefinerPort
+from services.gateway.scorable import Scoring
 from services.gateway.sessions import tokens, validation
 from services.gateway.sessions.validation import LoopInput, SettingsInput
 from services.gateway.sessions.watching import Watcher

@@ -55,10 +55,15 @@ class MetricSpec:
 
 @dataclass(frozen=True)
 class Value:
-    """A metric's value for one candidate."""
+    """A metric's value for one candidate.
+
+    `cells` are normalized values in a square grid over the target, row by row from the top left: where the pictures are
+    alike. Empty if the metric has no local values.
+    """
 
     raw: float
     normalized: float
+    cells: tuple[float, ...] = ()
 
     @property
     def adjusted(self) -> float:

@@ -113,7 +113,7 @@ class Lpips(PairMetric):
         rows: list[NDArray[np.float32]] = []
         for start in range(0, len(candidates), at_once):
             pyramid = self._pyramid(candidates[start : start + at_once], size)
-            layers = [((a - b) ** 2).mean(dim=(2, 3)) for a, b in zip(reference, pyramid, strict=True)]
+            layers = [_mean_squares(b.sub_(a)) for a, b in zip(reference, pyramid, strict=True)]
             rows += list(torch.cat(layers, dim=1).cpu().numpy())
         return rows
 
@@ -136,6 +136,12 @@ class Lpips(PairMetric):
             if number in self._network.taps:
                 pyramid.append(lpips.normalize_tensor(out.float()))
         return tuple(pyramid)
+
+
+def _mean_squares(differences: torch.Tensor) -> torch.Tensor:
+    """Spatial means of squares, [N, C] of [N, C, H, W], in one pass over them."""
+    norms = torch.linalg.vector_norm(differences, dim=(2, 3))
+    return norms.square_() / (differences.shape[2] * differences.shape[3])
 
 
 def build(backbones: imagenet.Backbones, network: Network) -> list[Lpips]:

@@ -3,7 +3,8 @@
 ssim: Wang et al. 2004, "Image quality assessment: from error visibility to structural similarity": Gaussian window of
 11 x 11 with sigma 1.5, population covariance, K1 = .01, K2 = .03, mean over the three color channels. Only windows that
 lie whole within the picture count, as in the authors' code and scikit-image; torchmetrics counts mirrored borders too.
-Range -1..1, 1 for identical pictures; normalized = max(0, raw), as values below 0 mean inverted structure.
+Range -1..1, 1 for identical pictures; normalized = max(0, raw), as values below 0 mean inverted structure. Its local
+values are means over the windows of each cell.
 
 ms-ssim: Wang et al. 2003, "Multi-scale structural similarity for image quality assessment": the contrast-structure term
 of SSIM at four scales, each half the last by 2 x 2 averages, and SSIM at the fifth, multiplied with the paper's weights
@@ -36,6 +37,8 @@ WINDOW_SIGMA = 1.5
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 GRAY = 127.5
 """Taken from all pixels, so that squares stay small enough for float32; put back where the mean itself counts."""
+CELLS_SIDE = 8
+"""The grid of local values has 8 x 8 cells."""
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 PSNR_CAP_DB = 100.0
 PSNR_INDISTINGUISHABLE_DB = 50.0
@@ -66,8 +69,8 @@ class Ssim(PairMetric):
     def score(self, target: Picture, candidates: Sequence[Picture]) -> list[Value]:
         """Structural similarity, -1..1."""
         size = compared_size(target.size, WINDOW_PIXELS)
-        raws = (float(_terms(target, c, size, 0, self._device).ssim.mean()) for c in candidates)
-        return [Value(raw, max(0.0, raw)) for raw in raws]
+        found = (_terms(target, c, size, 0, self._device) for c in candidates)
+        return [_ssim_value(float(terms.ssim.mean()), terms.cells) for terms in found]
 
 
 class MsSsim(PairMetric):
@@ -103,10 +106,11 @@ class _Moments:
 
 @dataclass(frozen=True, eq=False)
 class _Terms:
-    """SSIM and its contrast-structure term of each channel, [3] float64."""
+    """SSIM and its contrast-structure term of each channel, [3] float64, and SSIM in each cell of the grid, [64]."""
 
     ssim: torch.Tensor
     structure: torch.Tensor
+    cells: torch.Tensor
 
 
 def _terms(target: Picture, candidate: Picture, size: Size, scale: int, device: torch.device) -> _Terms:
@@ -119,8 +123,10 @@ def _terms(target: Picture, candidate: Picture, size: Size, scale: int, device: 
         structure = (2 * covariance + C2) / (a.variance + b.variance + C2)
         mean_a, mean_b = a.mean + GRAY, b.mean + GRAY
         luminance = (2 * mean_a * mean_b + C1) / (mean_a**2 + mean_b**2 + C1)
-        ssim, structure = ((x.mean(dim=(0, 2, 3)).double().cpu()) for x in (luminance * structure, structure))
-        return [_Terms(ssim, structure)]
+        values = luminance * structure
+        cells = functional.adaptive_avg_pool2d(values, CELLS_SIDE).mean(dim=1).flatten().double().cpu()
+        ssim, structure = ((x.mean(dim=(0, 2, 3)).double().cpu()) for x in (values, structure))
+        return [_Terms(ssim, structure, cells)]
 
     with torch.inference_mode():
         return made_once(("ssim terms", target.pixel_hash, size, scale), [candidate], compare)[0]
@@ -145,6 +151,10 @@ def _windows(maps: torch.Tensor) -> torch.Tensor:
     channels = maps.shape[1]
     rows = functional.conv2d(maps, weights.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
     return functional.conv2d(rows, weights.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
+
+
+def _ssim_value(raw: float, cells: torch.Tensor) -> Value:
+    return Value(raw, max(0.0, raw), tuple(cells.clamp_min(0).tolist()))
 
 
 def _psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:

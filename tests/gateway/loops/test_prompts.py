@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from services.gateway.domain import ProposedPrompt
 from services.gateway.loops.noise import Direction
 from services.gateway.loops.prompts import candidates_of, derive_seed, proposal_seed
@@ -52,7 +54,7 @@ def test_too_many_prompts_are_cut() -> None:
 
 
 def test_a_direction_is_mixed_with_the_noise_of_each_seed() -> None:
-    towards = Direction({1: 1.0}, 0.75)
+    towards = Direction({1: np.ones(1)}, 0.75)
     same = ProposedPrompt("base", "base")
     found = candidates_of([same], base_prompt="base", count=2, session_seed=5, round_number=2, direction=towards)
     assert [one.noise_mix for one in found] == [towards.with_fresh(one.seed) for one in found]

@@ -29,9 +29,12 @@ CANDIDATE = domain.Candidate(
     seed=2**63 - 1,
     edits=(EDIT,),
     image=INFO,
-    record=domain.GenerationRecord("a", "", 2**63 - 1, 20, 3.0, "ddim", 16, 8, "m", "r"),
+    noise_mix=(domain.NoisePart(3, 0.5), domain.NoisePart(4, 1.0, (0.5, -1.0, 0.0, 2.0))),
+    record=domain.GenerationRecord(
+        "a", "", 2**63 - 1, 20, 3.0, "ddim", 16, 8, "m", "r", (domain.NoisePart(4, 1.0, (0.5, -1.0, 0.0, 2.0)),)
+    ),
     scores=(
-        domain.Score("psnr", "1", math.inf, 1.0, True, 0.0, None),
+        domain.Score("psnr", "1", math.inf, 1.0, True, 0.0, None, cells=(0.25, 1.0, 0.5, 0.0), text_truncated=True),
         domain.Score("x", "1", 0, 0, False, error=ERROR),
     ),
     loop_score=0.25,

@@ -263,5 +263,7 @@ class ImageServicer(image_service_pb2_grpc.ImageServiceServicer):
                 for name, record in profiles.items()
                 if name in request.metrics
             ]
+            for score in wanted:
+                score.text_truncated = score.metric == "clip-embedded" and len(request.text) > 100
             answers.append(image_service_pb2.ImageScores(scores=wanted))
         return image_service_pb2.ScoreImagesResponse(candidates=answers)

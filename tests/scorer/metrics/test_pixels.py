@@ -136,6 +136,19 @@ def test_inverted_structure_is_the_worst_ssim_and_normalizes_to_0() -> None:
     assert MsSsim(CPU).score(a, [b])[0].raw == 0.0
 
 
+def test_local_ssim_tells_where_pictures_differ(make_picture: MakePicture) -> None:
+    target = make_picture(1, 128, 64)
+    pixels = np.array(target.rgb)
+    pixels[:16, -32:] = 255 - pixels[:16, -32:]
+    changed = Picture(Image.fromarray(pixels), "changed")
+    same, other = Ssim(CPU).score(target, [target, changed])
+    assert same.cells == pytest.approx([1.0] * 64)
+    assert min(other.cells) in other.cells[6:8] and min(other.cells) < 0.5
+    assert other.cells[32:] == pytest.approx([1.0] * 32)
+    # A grid of cells of nearly equal size: their mean is nearly the whole.
+    assert np.mean(other.cells) == pytest.approx(other.raw, abs=0.02)
+
+
 @each_metric
 @pytest.mark.parametrize("size", [(8, 8), (64, 64), (9, 200), (33, 20)])
 def test_identity_is_best_symmetry_and_independence_of_batch_mates(
