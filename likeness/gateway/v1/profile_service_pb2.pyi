@@ -338,7 +338,7 @@ class ListProfilesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """Most profiles to return, 1 to 1,000; 0 means 50."""
+    """Most profiles to return; 0 means 50, more than 200 is taken as 200."""
     page_token: _builtins.str
     """next_page_token of the page before."""
     def __init__(
@@ -395,7 +395,7 @@ class ListProfileVersionsRequest(_message.Message):
     profile_id: _builtins.str
     """The profile."""
     page_size: _builtins.int
-    """Most versions to return, 1 to 1,000; 0 means 50."""
+    """Most versions to return; 0 means 50, more than 200 is taken as 200."""
     page_token: _builtins.str
     """next_page_token of the page before."""
     def __init__(

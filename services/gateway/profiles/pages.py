@@ -1,4 +1,4 @@
-"""Pages of profiles and of their versions: sizes and tokens."""
+"""Tokens of pages of profiles and of their versions."""
 
 from __future__ import annotations
 
@@ -6,16 +6,6 @@ from services.common.errors import InvalidInputError
 from services.gateway.profiles.ids import is_profile_id
 from services.gateway.profiles.model import Profile, ProfileVersion
 from services.gateway.sessions import tokens
-
-DEFAULT_PAGE_SIZE = 50
-MAX_PAGE_SIZE = 1000
-
-
-def page_size(value: int) -> int:
-    """Entries on a page."""
-    if not 0 <= value <= MAX_PAGE_SIZE:
-        raise InvalidInputError("page_size", f"is {value}", allowed=f"1 to {MAX_PAGE_SIZE:,}; 0 means the default")
-    return value or DEFAULT_PAGE_SIZE
 
 
 def after_profile(profile: Profile) -> str:

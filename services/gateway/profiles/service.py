@@ -13,7 +13,7 @@ from services.gateway.profiles.ids import profile_id as checked_id
 from services.gateway.profiles.learning import Learner
 from services.gateway.profiles.model import Album, Profile, ProfileVersion, RankingInput
 from services.gateway.profiles.pictures import Pictures
-from services.gateway.sessions.validation import MAX_DISPLAY_NAME_CHARACTERS, text
+from services.gateway.sessions.validation import MAX_DISPLAY_NAME_CHARACTERS, page_size, text
 from services.gateway.store.codec import decode
 from services.gateway.store.profiles import Addition, FitBasis, ProfileChangedError, ProfileRepository
 from services.gateway.store.requests import RequestKey, RequestRepository
@@ -98,17 +98,17 @@ class ProfileService:
         """A profile."""
         return await self._profiles.get(checked_id("profile_id", profile_id))
 
-    async def list_page(self, page_size: int, page_token: str) -> tuple[list[Profile], str]:
+    async def list_page(self, wanted: int, page_token: str) -> tuple[list[Profile], str]:
         """A page of profiles by id, and the token of the next page ("" on the last)."""
-        size = pages.page_size(page_size)
+        size = page_size(wanted)
         # One more than the page tells whether there is a next one.
         found = await self._profiles.list_page(size + 1, pages.read_profile_token(page_token))
         return found[:size], pages.after_profile(found[size - 1]) if len(found) > size else ""
 
-    async def list_versions(self, profile_id: str, page_size: int, page_token: str) -> tuple[list[ProfileVersion], str]:
+    async def list_versions(self, profile_id: str, wanted: int, page_token: str) -> tuple[list[ProfileVersion], str]:
         """A page of a profile's versions, newest first, and the token of the next page ("" on the last)."""
         checked_id("profile_id", profile_id)
-        size, before = pages.page_size(page_size), pages.read_version_token(profile_id, page_token)
+        size, before = page_size(wanted), pages.read_version_token(profile_id, page_token)
         found = await self._profiles.list_versions(profile_id, size + 1, before)
         return found[:size], pages.after_version(profile_id, found[size - 1]) if len(found) > size else ""
 

@@ -103,7 +103,7 @@ def image_count(value: int | None) -> int:
 
 
 def page_size(value: int) -> int:
-    """Sessions on a page."""
+    """Entries on a page; more than the most are taken as the most."""
     if value < 0:
         raise InvalidInputError("page_size", f"is {value}", allowed=f"0 to {MAX_PAGE_SIZE}")
     return min(value or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)

@@ -140,7 +140,7 @@ class Lpips(PairMetric):
 
 def _mean_squares(differences: torch.Tensor) -> torch.Tensor:
     """Spatial means of squares, [N, C] of [N, C, H, W], in one pass over them."""
-    norms = torch.linalg.vector_norm(differences, dim=(2, 3))
+    norms: torch.Tensor = torch.linalg.vector_norm(differences, dim=(2, 3))
     return norms.square_() / (differences.shape[2] * differences.shape[3])
 
 

@@ -128,12 +128,12 @@ async def test_pages_of_versions(gateway: Gateway) -> None:
     assert [one.number for one in rest.versions] == [1] and rest.next_page_token == ""
 
 
-@pytest.mark.parametrize("size", [-1, 1001])
-async def test_bad_page_sizes(gateway: Gateway, size: int) -> None:
+async def test_page_sizes_below_0_are_refused_and_large_ones_cut(gateway: Gateway) -> None:
     await create(gateway)
+    assert len((await gateway.profiles.ListProfiles(pb.ListProfilesRequest(page_size=1_000_000))).profiles) == 1
     for call in (
-        gateway.profiles.ListProfiles(pb.ListProfilesRequest(page_size=size)),
-        gateway.profiles.ListProfileVersions(pb.ListProfileVersionsRequest(profile_id="ann", page_size=size)),
+        gateway.profiles.ListProfiles(pb.ListProfilesRequest(page_size=-1)),
+        gateway.profiles.ListProfileVersions(pb.ListProfileVersionsRequest(profile_id="ann", page_size=-1)),
     ):
         assert reason_of(await refused(call)) == (INVALID, "INVALID_FIELD", "page_size")
 
