@@ -11,8 +11,9 @@ ways, one after another in every repeat, each repeat with pictures of its own:
 
 Ratios are of CPU seconds, which other work on the machine disturbs less than the clock; with one thread and nothing
 else running both are the same. They are medians over repeats of ratios within a repeat. `worst` is the largest
-difference of a raw value to the usual way. Then the parts of our time, a refit from 10 rankings with its guard, and
-10,000 kept difference vectors scored anew. Rows go to benchmarks/results/scoring_speed.csv and .json.
+difference of a raw value to the usual way. Then the parts of our time, single changes (the same work with and without
+one of them, and how far that moves the outcome), a refit from 10 rankings with its guard, and 10,000 kept difference
+vectors scored anew. Rows go to benchmarks/results/scoring_speed.csv and .json.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
@@ -105,6 +108,7 @@ def main() -> None:
     summary: dict[str, Any] = {
         "ways": ways(rows),
         "parts_cpu_seconds": {name: parts(_pictures(0), models, DTYPES[name]) for name, models in ours.items()},
+        "changes": changes(_pictures(0), ours["float32"], options.threads),
         "learning": learning(),
         "setting": {
             "metrics": METRICS,
@@ -185,6 +189,64 @@ def parts(files: Sequence[bytes], models: Networks, dtype: torch.dtype) -> dict[
     }
     seconds = {name: round(value[1], 4) for name, value in spent.items()}
     return seconds | {"lpips_without_forward": round(lpips[1] - alex[1], 4)}
+
+
+def changes(files: Sequence[bytes], models: Networks, threads: int) -> list[dict[str, Any]]:
+    """One change a row: seconds by the clock without and with it, and the largest difference of the outcomes."""
+    decoded = [images.decode(one) for one in files]
+    pixels, clip, _ = _inputs([one.rgb for one in decoded], models, torch.float32)
+    alex, channels_last = models.alex, copy.deepcopy(models.alex).to(memory_format=torch.channels_last)
+    last = pixels.contiguous(memory_format=torch.channels_last)
+    encode = models.clip.encode_image
+
+    def with_graph() -> Any:
+        return encode(clip)
+
+    def inferred() -> Any:
+        with torch.inference_mode():
+            return encode(clip)
+
+    def alexnet(network: Any, tensor: torch.Tensor) -> Any:
+        with torch.inference_mode():
+            return network(tensor)
+
+    def on_all_cores() -> Any:
+        torch.set_num_threads(os.cpu_count() or 1)
+        try:
+            return alexnet(alex, pixels)
+        finally:
+            torch.set_num_threads(threads)
+
+    metric, fresh = Lpips(ALEX, alex), count()
+
+    def together(*chosen: Any) -> list[float]:
+        # A hash of its own each time: nothing may be kept from the last.
+        pictures = [Picture(one.rgb, str(next(fresh))) for one in (decoded[0], *chosen)]
+        return [value.raw for value in metric.score(pictures[0], pictures[1:])]
+
+    def pair_by_pair() -> list[float]:
+        return [raw for one in decoded[1:] for raw in together(one)]
+
+    compared = [
+        ("inference mode (CLIP B/32)", with_graph, inferred),
+        ("channels last (AlexNet)", lambda: alexnet(alex, pixels), lambda: alexnet(channels_last, last)),
+        (f"threads {threads} -> {os.cpu_count()} (AlexNet)", lambda: alexnet(alex, pixels), on_all_cores),
+        ("target's features once for all candidates (lpips-alex)", pair_by_pair, lambda: together(*decoded[1:])),
+    ]
+    rows = []
+    for name, before, after in compared:
+        before()
+        after()
+        spent = [(_timed(before), _timed(after)) for _ in range(3)]
+        rows.append(
+            {
+                "change": name,
+                "seconds_without": round(statistics.median(one[0][0] for one, _ in spent), 4),
+                "seconds_with": round(statistics.median(other[0][0] for _, other in spent), 4),
+                "max_difference": float(np.abs(np.subtract(*(_values(found) for _, found in spent[0]))).max()),
+            }
+        )
+    return rows
 
 
 def learning() -> dict[str, Any]:
@@ -301,6 +363,11 @@ def _pictures(repeat: int) -> list[bytes]:
         Image.fromarray(grainy.clip(0, 255).astype(np.uint8)).save(out, "PNG")
         files.append(out.getvalue())
     return files
+
+
+def _values(found: Any) -> NDArray[np.float64]:
+    values: Any = found.detach() if isinstance(found, torch.Tensor) else found
+    return np.asarray(values, dtype=np.float64)
 
 
 def _raw(outcome: object) -> float:

@@ -33,6 +33,7 @@ START_TIMEOUT_SECONDS = 600.0
 """Loading large models from a slow disk takes minutes."""
 INIT_TRIES = 3
 POLL_SECONDS = 0.2
+WATCH_SECONDS = 1.0
 
 ENVIRONMENT = {
     "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
@@ -150,8 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _serve(options, applications, say)
         say({"part": PART, "state": "all_ready"})
         events.close()
-        while True:
-            signal.pause()
+        _watch()
     except _NotDeployedError as error:
         say({"part": error.application, "state": "failed", "message": str(error)})
         raise SystemExit(1) from None
@@ -159,6 +159,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         # Replicas hold nothing that must be saved: ending Ray ends them, faster than Serve's own shutdown.
         ray.shutdown()
+
+
+def _watch() -> NoReturn:
+    """Waits for the end. Serve cannot go on without one of Ray's own processes: the supervisor starts all anew."""
+    import ray
+
+    # Ray has no public word for it; replicas that die are Serve's to replace and are not among these.
+    node = ray._private.worker._global_node
+    while not (dead := node.dead_processes()):
+        time.sleep(WATCH_SECONDS)
+    raise SystemExit(f"{', '.join(str(kind) for kind, _ in dead)} died")
 
 
 class _NotDeployedError(Exception):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
+import signal
 import socket
 import tempfile
 from collections.abc import AsyncIterator
@@ -89,6 +92,34 @@ async def _cancel_after(served: rpc.GeneratorServiceStub, steps_seen: int) -> No
         if not steps_seen:
             long.cancel()
             return
+
+
+@pytest.mark.parametrize("victim", ["raylet", "gcs_server"])
+async def test_without_one_of_rays_processes_all_end_and_can_be_started_again(models_dir: Path, victim: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="likeness-", ignore_cleanup_errors=True) as folder:
+        cluster, port = _cluster(Path(folder), models_dir)
+        try:
+            await cluster.start()
+            assert cluster.process is not None
+            os.kill(_child(cluster.process.pid, victim), signal.SIGKILL)
+            async with asyncio.timeout(60):
+                assert await cluster.process.wait() != 0
+            await cluster.start()
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                stub = rpc.GeneratorServiceStub(channel)
+                assert (await stub.ListModels(pb.ListModelsRequest(), metadata=METADATA)).models
+        finally:
+            await cluster.stop()
+
+
+def _child(process_id: int, name: str) -> int:
+    """A process's child by the name of its program."""
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            fields = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
+            if fields["Name"] == name and int(fields["PPid"]) == process_id:
+                return int(fields["Pid"])
+    raise AssertionError(f"no {name} under {process_id}")
 
 
 async def test_a_deployment_without_its_model_says_what_is_missing(tmp_path: Path) -> None:

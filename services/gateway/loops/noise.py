@@ -37,7 +37,7 @@ _ELITE_WEIGHT = 0.5
 _MAX_PARTS = 63
 """Most parts of a direction; the generator takes 64, and the fresh noise is one."""
 _DECIMALS = 4
-"""Of stored weights."""
+"""Of stored cells: a candidate has a thousand of them."""
 
 
 @dataclass(frozen=True)
@@ -133,5 +133,6 @@ def _ratio(values: Cells, by: Cells) -> Cells:
 
 
 def _part(seed: int, weight: Cells) -> NoisePart:
-    rounded = weight.round(_DECIMALS).tolist()
-    return NoisePart(seed, rounded[0]) if len(rounded) == 1 else NoisePart(seed, 1.0, tuple(rounded))
+    if len(weight) == 1:
+        return NoisePart(seed, float(weight[0]))
+    return NoisePart(seed, 1.0, tuple(weight.round(_DECIMALS).tolist()))
