@@ -35,7 +35,7 @@ from likeness._events import (
     TargetUnderstood,
 )
 from likeness._json import to_dict
-from likeness._options import LoopOptions, RegenerationOptions, SessionOptions
+from likeness._options import GenerationOptions, LoopOptions, RegenerationOptions, SessionOptions
 from likeness._retry import RetryPolicy
 from likeness._types import (
     AbsentMetric,
@@ -49,7 +49,10 @@ from likeness._types import (
     Feedback,
     FitDecision,
     FitReport,
+    GeneratedImage,
+    GenerationEvent,
     GenerationLimits,
+    GenerationProgress,
     GenerationRecord,
     HeadRecipe,
     Health,
@@ -112,7 +115,11 @@ __all__ = [
     "FeedbackGiven",
     "FitDecision",
     "FitReport",
+    "GeneratedImage",
+    "GenerationEvent",
     "GenerationLimits",
+    "GenerationOptions",
+    "GenerationProgress",
     "GenerationRecord",
     "HeadRecipe",
     "Health",

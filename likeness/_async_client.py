@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import io
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Self, Unpack
 
@@ -20,13 +20,14 @@ from likeness._channel import DEFAULT_ADDRESS, OPTIONS, Tls
 from likeness._errors import REQUEST_ID_HEADER, LikenessError, from_rpc_error
 from likeness._events import Event
 from likeness._following import Follower
+from likeness._generation_methods import AsyncGenerationMethods
 from likeness._options import LoopOptions, RegenerationOptions, SessionOptions, split
 from likeness._profile_methods import AsyncProfileMethods
 from likeness._retry import RetryPolicy
 from likeness.gateway.v1 import session_pb2
 
 
-class AsyncClient(AsyncProfileMethods):
+class AsyncClient(AsyncProfileMethods, AsyncGenerationMethods):
     """`Client` for asyncio: the same methods as coroutines and async iterators.
 
         async with AsyncClient() as client:
@@ -261,13 +262,16 @@ class AsyncClient(AsyncProfileMethods):
                     raise
                 await asyncio.sleep(delay)
 
-    async def _stream(self, call: Call[Result]) -> AsyncIterator[Result]:
+    async def _stream(
+        self, call: Call[Result], *, timeout_seconds: float | None = None
+    ) -> AsyncGenerator[Result, None]:
         invoke = self._channel.unary_stream(
             call.path,
             request_serializer=type(call.request).SerializeToString,
             response_deserializer=call.response.FromString,
         )
-        answers = invoke(call.request, metadata=((REQUEST_ID_HEADER, call.request_id),))
+        metadata = ((REQUEST_ID_HEADER, call.request_id),)
+        answers = invoke(call.request, timeout=timeout_seconds, metadata=metadata)
         try:
             async for answer in answers:
                 yield call.convert(answer)

@@ -15,7 +15,7 @@ from likeness import _convert
 from likeness import _types as t
 from likeness._call import Call, Result, build, new_id, service_call
 from likeness._images import to_bytes, to_message
-from likeness._options import LoopOptions, SessionOptions, checked
+from likeness._options import GenerationOptions, LoopOptions, SessionOptions, checked
 from likeness.gateway.v1 import catalog_service_pb2 as catalog
 from likeness.gateway.v1 import image_service_pb2 as image
 from likeness.gateway.v1 import session_pb2
@@ -161,6 +161,14 @@ def score(
     )
     return Call(
         "/likeness.gateway.v1.ImageService/ScoreImages", request, image.ScoreImagesResponse, _convert.image_scores
+    )
+
+
+def generate_images(prompt: str, options: GenerationOptions) -> Call[t.GenerationEvent | None]:
+    given = checked(options, GenerationOptions)
+    request = build(image.GenerateImagesRequest, prompt=prompt, request_id=new_id(), **given)
+    return service_call(
+        "ImageService", "GenerateImages", request, image.GenerateImagesResponse, _convert.generation_event
     )
 
 

@@ -18,13 +18,14 @@ from likeness._channel import DEFAULT_ADDRESS, OPTIONS, Tls
 from likeness._errors import REQUEST_ID_HEADER, LikenessError, from_rpc_error
 from likeness._events import Event
 from likeness._following import Follower
+from likeness._generation_methods import GenerationMethods
 from likeness._options import LoopOptions, RegenerationOptions, SessionOptions, split
 from likeness._profile_methods import ProfileMethods
 from likeness._retry import RetryPolicy
 from likeness.gateway.v1 import session_pb2
 
 
-class Client(ProfileMethods):
+class Client(ProfileMethods, GenerationMethods):
     """A connection to a Likeness gateway; safe to use from several threads.
 
         with Client() as client:
@@ -257,13 +258,13 @@ class Client(ProfileMethods):
                     raise
                 time.sleep(delay)
 
-    def _stream(self, call: Call[Result]) -> Iterator[Result]:
+    def _stream(self, call: Call[Result], *, timeout_seconds: float | None = None) -> Iterator[Result]:
         invoke = self._channel.unary_stream(
             call.path,
             request_serializer=type(call.request).SerializeToString,
             response_deserializer=call.response.FromString,
         )
-        answers = invoke(call.request, metadata=_metadata(call))
+        answers = invoke(call.request, timeout=timeout_seconds, metadata=_metadata(call))
         try:
             for answer in answers:
                 yield call.convert(answer)

@@ -177,6 +177,27 @@ def session_page(answer: session_service_pb2.ListSessionsResponse) -> tuple[tupl
     return tuple(map(session, answer.sessions)), answer.next_page_token
 
 
+def generation_event(answer: image_service_pb2.GenerateImagesResponse) -> t.GenerationEvent | None:
+    """The event; None for a kind that only a newer client knows."""
+    number, seed = answer.image_number, answer.seed
+    match answer.WhichOneof("event"):
+        case "queued":
+            return t.GenerationProgress(number, seed, 0, 0, items_ahead=answer.queued.items_ahead)
+        case "started":
+            return t.GenerationProgress(number, seed, 0, answer.started.total_steps)
+        case "step":
+            step = answer.step
+            left = step.time_left.ToMilliseconds() / 1000 if step.HasField("time_left") else None
+            return t.GenerationProgress(number, seed, step.step, step.total_steps, seconds_left=left)
+        case "image":
+            made = answer.image
+            facts = image_info(made.info), _record(made.record), made.prompt_truncated
+            return t.GeneratedImage(number, seed, made.data, *facts)
+        case "failed":
+            return t.GeneratedImage(number, seed, error=_item_error(answer.failed))
+    return None
+
+
 _BODIES: dict[str, Callable[[Any], e.EventBody]] = {
     "snapshot": lambda body: e.SessionSnapshot(session(body.session), tuple(map(round_, body.rounds))),
     "state_changed": lambda body: e.StateChanged(_state(body.state), _stop_reason(body.stop_reason), _item_error(body)),

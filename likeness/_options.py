@@ -1,4 +1,4 @@
-"""Keyword arguments of the calls that create sessions and run loops. What is left out is up to the server."""
+"""Keyword arguments of the calls that create sessions, run loops and make pictures. The server fills in the rest."""
 
 from __future__ import annotations
 
@@ -55,6 +55,34 @@ class LoopOptions(TypedDict, total=False):
     image_budget: int | None
     first_prompt: str
     fresh_noise: bool
+
+
+class GenerationOptions(TypedDict, total=False):
+    """How pictures are made from a prompt.
+
+    Attributes:
+        count: Pictures to make, 1 to 16; 1 if left out.
+        seed: Seed of the first picture, 0 to 2^64 - count; each further one has the next. Drawn if left out.
+        negative_prompt: What the pictures should not show.
+        steps: Denoising steps.
+        guidance_scale: Guidance scale, 0 to 50.
+        width_pixels: A multiple of what the model's limits say.
+        height_pixels: As the width.
+        scheduler: One of the model's.
+        model: Generator model.
+        keep: True stores the pictures for good, so that other calls can name them by content hash.
+    """
+
+    count: int | None
+    seed: int | None
+    negative_prompt: str
+    steps: int | None
+    guidance_scale: float | None
+    width_pixels: int | None
+    height_pixels: int | None
+    scheduler: str
+    model: str
+    keep: bool
 
 
 class RegenerationOptions(SessionOptions, LoopOptions, total=False):

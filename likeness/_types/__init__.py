@@ -1,5 +1,10 @@
 """What the client returns: frozen values in the words of the contracts. Scores carry their direction; times are UTC."""
 
+from likeness._types.generation import (
+    GeneratedImage,
+    GenerationEvent,
+    GenerationProgress,
+)
 from likeness._types.images import (
     GenerationRecord,
     ImageInfo,
@@ -68,7 +73,10 @@ __all__ = [
     "Feedback",
     "FitDecision",
     "FitReport",
+    "GeneratedImage",
+    "GenerationEvent",
     "GenerationLimits",
+    "GenerationProgress",
     "GenerationRecord",
     "HeadRecipe",
     "Health",

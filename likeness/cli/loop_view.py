@@ -128,19 +128,14 @@ class LoopView:
             table.add_row(name, self._progress(candidate, is_best), self._prompt(item, candidate))
         return table
 
-    def _progress(self, candidate: Candidate, is_best: bool) -> Text | ProgressBar | Table:
+    def _progress(self, candidate: Candidate, is_best: bool) -> Text | Table:
         if candidate.error:
             return Text(candidate.error.reason.lower().replace("_", " "), style="red")
         if candidate.loop_score is not None:
             return Text(self._score(candidate) or "done", style="bold green" if is_best else "")
         if candidate.image is not None:
             return Text("scoring", style="cyan")
-        step, total = self.state.progress.get(candidate.id, (0, 0))
-        if not total:
-            return Text("queued", style="dim")
-        bar = Table.grid(padding=(0, 1))
-        bar.add_row(ProgressBar(total=total, completed=step, width=9), Text(f"{step}/{total}", style="dim"))
-        return bar
+        return step_bar(*self.state.progress.get(candidate.id, (0, 0)))
 
     def _score(self, candidate: Candidate) -> str:
         return score_text(candidate.loop_score) if self._show_scores else ""
@@ -161,6 +156,15 @@ class LoopView:
         if gain is not None:
             line.append(f"   {gain_text(gain)} against the best before", style="green" if gain > 0 else "yellow")
         return line
+
+
+def step_bar(step: int, total: int) -> Text | Table:
+    """Denoising steps done, as a bar with numbers; both are 0 while the picture is queued."""
+    if not total:
+        return Text("queued", style="dim")
+    bar = Table.grid(padding=(0, 1))
+    bar.add_row(ProgressBar(total=total, completed=step, width=9), Text(f"{step}/{total}", style="dim"))
+    return bar
 
 
 def prompt_text(base: str, prompt: str, console: Console) -> Text:

@@ -18,7 +18,7 @@ from likeness import LikenessError, __version__
 from likeness._errors import GATEWAY_UNREACHABLE
 from likeness.cli.arguments import UsageError
 from likeness.cli.cluster import ClusterError
-from likeness.cli.commands import catalog, demo, profile, regenerate, score, session, status, up, watch
+from likeness.cli.commands import catalog, demo, generate, profile, regenerate, score, session, status, up, watch
 from likeness.cli.output import Output
 
 OK, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -84,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"likeness {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (demo, up, status, regenerate, score, session, profile, watch, catalog):
+    for group in (demo, up, status, regenerate, generate, score, session, profile, watch, catalog):
         group.add(commands)
     return parser
 

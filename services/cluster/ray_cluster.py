@@ -166,7 +166,7 @@ def _watch() -> NoReturn:
     import ray
 
     # Ray has no public word for it; replicas that die are Serve's to replace and are not among these.
-    node = ray._private.worker._global_node
+    node: Any = ray._private.worker._global_node
     while not (dead := node.dead_processes()):
         time.sleep(WATCH_SECONDS)
     raise SystemExit(f"{', '.join(str(kind) for kind, _ in dead)} died")

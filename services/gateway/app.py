@@ -80,7 +80,7 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[int, i
                 "object_store": objects.check,
             }
         )
-        images = ImageServicer(objects, gateway.images, gateway.scoring, profile)
+        images = ImageServicer(objects, gateway.images, gateway.scoring, profile, gateway.generation)
         catalog = CatalogServicer(
             generator=generator,
             scorer=scorer,

@@ -41,11 +41,13 @@ class GenerationItem:
 
 @dataclass(frozen=True)
 class GenerationProgress:
-    """Denoising steps done; both 0 while queued."""
+    """Denoising steps done; both 0 while queued, behind `items_ahead` others. `seconds_left` is an estimate."""
 
     item_id: str
     step: int
     total_steps: int
+    items_ahead: int = 0
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from services.common.errors import Reason, UnavailableError
 from services.common.profile import Profile
 from services.common.settings import MAX_MESSAGE_BYTES, Settings
 from services.common.telemetry import get_logger
+from services.gateway.generation import ImageGeneration
 from services.gateway.loops.machine import Tools
 from services.gateway.loops.retry import RetryPolicy, retried
 from services.gateway.loops.runner import LoopRunner
@@ -93,13 +94,16 @@ class GatewayServer:
         profiles = ProfileRepository(self.database, self.images, requests)
         self._heads = ActiveHeads(profiles)
         self.scoring = outside.scoring(self._heads)
+        retry = retry or RetryPolicy()
+        timeout = settings.request_timeout_seconds
+        self.generation = ImageGeneration(outside.generator, self.images, retry=retry, timeout_seconds=timeout)
         tools = Tools(
             generator=outside.generator,
             refiner=outside.refiner,
             scoring=self.scoring,
             objects=outside.objects,
-            retry=retry or RetryPolicy(),
-            generation_timeout_seconds=settings.request_timeout_seconds,
+            retry=retry,
+            generation_timeout_seconds=timeout,
         )
         self._feed = Feed()
         self.runner = LoopRunner(

@@ -19,13 +19,16 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from likeness.gateway.v1 import image_service_pb2, image_service_pb2_grpc
 from likeness.gateway.v1 import session_service_pb2 as pb
+from likeness.gateway.v1.image_service_pb2_grpc import ImageServiceStub
 from likeness.gateway.v1.profile_service_pb2_grpc import ProfileServiceStub
 from likeness.gateway.v1.session_service_pb2_grpc import SessionServiceStub
 from likeness.types.v1 import image_pb2
 from services.common.profile import Defaults, GeneratorModel, Profile
 from services.common.settings import MAX_MESSAGE_BYTES, Settings
 from services.gateway.loops.retry import RetryPolicy
+from services.gateway.rpc.image_servicer import ImageServicer
 from services.gateway.server import GatewayServer, Outside
 from services.gateway.store.migrate import migrate
 from tests.gateway import doubles
@@ -87,6 +90,11 @@ class Gateway:
     def profiles(self) -> ProfileServiceStub:
         """Client of the profile service."""
         return ProfileServiceStub(self.channel)
+
+    @property
+    def images(self) -> ImageServiceStub:
+        """Client of the image service."""
+        return ImageServiceStub(self.channel)
 
     async def create(self, **fields: object) -> str:
         """Name of a new session on TARGET."""
@@ -159,7 +167,13 @@ async def running(database_url: str, parts: Parts, **settings: object) -> AsyncI
     """A gateway for as long as the block runs."""
     chosen = Settings(database_url=database_url, gateway_port=0, **settings)  # type: ignore[arg-type]
     server = GatewayServer(chosen, PROFILE, parts.outside(), retry=FAST_RETRY)
-    await server.start()
+    images = ImageServicer(parts.objects, server.images, server.scoring, PROFILE, server.generation)
+
+    def add_images(to: grpc.aio.Server) -> str:
+        image_service_pb2_grpc.add_ImageServiceServicer_to_server(images, to)
+        return image_service_pb2.DESCRIPTOR.services_by_name["ImageService"].full_name
+
+    await server.start(add_images)
     limits = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=limits) as channel:

@@ -53,6 +53,7 @@ class Generator:
         self.made: Counter[str] = Counter()
         self.failures: list[LikenessError] = []
         self.fail_after_pictures: int | None = None
+        self.failure_after_pictures: LikenessError = InternalError()
         self.hold_after_pictures: int | None = None
         self.broken: dict[str, domain.ItemError] = {}
         self.fail_item = ""
@@ -62,6 +63,7 @@ class Generator:
         self.finished = 0
         self.steps_done = 0
         self.requests: list[tuple[str, str]] = []
+        self.timeouts: list[float] = []
 
     async def generate(
         self, items: Sequence[ports.GenerationItem], *, model: str, request_id: str, timeout_seconds: float
@@ -69,6 +71,7 @@ class Generator:
         """Streams events, one picture after the other."""
         self.calls.append([item.item_id for item in items])
         self.requests.append((model, request_id))
+        self.timeouts.append(timeout_seconds)
         if self.failures:
             self.finished += 1
             raise self.failures.pop(0)
@@ -76,12 +79,13 @@ class Generator:
             for count, item in enumerate(items):
                 if self.fail_after_pictures is not None and count >= self.fail_after_pictures:
                     self.fail_after_pictures = None
-                    raise InternalError()
+                    raise self.failure_after_pictures
                 if self.hold_after_pictures is not None and count >= self.hold_after_pictures:
                     self.hold_after_pictures = None
                     self.gate.clear()
                 for step in range(STEPS + 1):
-                    yield ports.GenerationProgress(item.item_id, step, STEPS if step else 0)
+                    left = float(STEPS - step) if step else None
+                    yield ports.GenerationProgress(item.item_id, step, STEPS if step else 0, count, left)
                     await self.gate.wait()
                     self.steps_done += 1
                 if item.item_id == self.fail_item:

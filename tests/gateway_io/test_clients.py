@@ -7,7 +7,9 @@ from contextlib import aclosing
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
+from likeness.generator.v1 import generator_service_pb2 as generator_pb
 from services.common.errors import (
     InternalError,
     InvalidInputError,
@@ -18,6 +20,7 @@ from services.common.errors import (
 )
 from services.common.heads import Recipe, head_of
 from services.gateway import batches
+from services.gateway.backends import converters
 from services.gateway.backends.clients import GeneratorClient, RefinerClient, ScorerClient
 from services.gateway.domain import Aspect, Feedback, PromptAttempt, PromptEdit
 from services.gateway.ports import (
@@ -52,6 +55,14 @@ async def test_generation_reports_every_step_and_ends_with_the_picture(backends:
     assert (sent.model, sent.request_id) == ("paint", "r")
     assert sent.items[0].HasField("guidance_scale"), "zero is a value, not the default"
     assert not sent.items[0].HasField("width_pixels")
+
+
+def test_progress_says_what_is_ahead_and_what_is_left() -> None:
+    queued = generator_pb.GenerateResponse(item_id="a", queued=generator_pb.QueuedEvent(items_ahead=3))
+    assert converters.generation_event(queued) == GenerationProgress("a", 0, 0, items_ahead=3)
+    step = generator_pb.StepEvent(step=1, total_steps=4, time_left=Duration(seconds=1, nanos=500_000_000))
+    progress = converters.generation_event(generator_pb.GenerateResponse(item_id="a", step=step))
+    assert progress == GenerationProgress("a", 1, 4, seconds_left=1.5)
 
 
 async def test_a_failed_item_leaves_the_others(backends: Backends) -> None:

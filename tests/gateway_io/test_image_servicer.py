@@ -17,11 +17,14 @@ from likeness.types.v1 import image_pb2
 from services.cluster.postgres import Postgres
 from services.cluster.redis_server import RedisServer
 from services.cluster.state import make_run_dir, remove_run_dir
+from services.common.errors import InvalidInputError
 from services.common.heads import head_of
 from services.common.images import content_hash
 from services.gateway import scoring
-from services.gateway.backends.clients import ScorerClient
+from services.gateway.backends.clients import GeneratorClient, ScorerClient
 from services.gateway.cache import VectorCache
+from services.gateway.generation import ImageGeneration
+from services.gateway.loops.retry import RetryPolicy
 from services.gateway.objects import LocalObjectStore
 from services.gateway.rpc.image_servicer import ImageServicer
 from services.gateway.rpc.interceptors import CallInterceptor
@@ -58,9 +61,9 @@ async def stub(
 ) -> AsyncIterator[ImageServiceStub]:
     database, objects = Database(database_url), LocalObjectStore(tmp_path / "objects")
     scorer, cache = ScorerClient(backends.address), VectorCache(redis.url, ttl_seconds=100)
-    servicer = ImageServicer(
-        objects, ImageRepository(database, objects), CachedScoring(scorer, cache, PROFILES), PROFILE
-    )
+    images, generator = ImageRepository(database, objects), GeneratorClient(backends.address)
+    generation = ImageGeneration(generator, images, retry=RetryPolicy(), timeout_seconds=30)
+    servicer = ImageServicer(objects, images, CachedScoring(scorer, cache, PROFILES), PROFILE, generation)
     server = grpc.aio.server(interceptors=[CallInterceptor()])
     add_ImageServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -69,6 +72,7 @@ async def stub(
         yield ImageServiceStub(channel)
     await server.stop(None)
     await cache.close()
+    await generator.close()
     await scorer.close()
     await database.close()
 
@@ -209,3 +213,55 @@ async def test_bad_requests(
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.ScoreImages(request)
     assert (caught.value.code(), *reason_and_field(caught.value)) == (code, reason, field)
+
+
+async def test_pictures_from_a_prompt_carry_everything_to_the_generator(
+    backends: Backends, stub: ImageServiceStub
+) -> None:
+    request = pb.GenerateImagesRequest(
+        prompt="red",
+        negative_prompt="blue",
+        seed=7,
+        count=2,
+        steps=3,
+        guidance_scale=0.0,
+        width_pixels=32,
+        height_pixels=16,
+        scheduler="ddim",
+        model="paint",
+    )
+    events = [event async for event in stub.GenerateImages(request, metadata=(("x-request-id", "mine-1"),))]
+    kinds = [event.WhichOneof("event") for event in events if event.image_number == 2]
+    assert kinds == ["queued", "started", "step", "step", "step", "image"]
+    assert [event.image.data for event in events if event.HasField("image")] == [RED, RED]
+    sent = backends.generator.requests[0]
+    assert (sent.model, sent.request_id, [item.seed for item in sent.items]) == ("paint", "mine-1", [7, 8])
+    item = sent.items[1]
+    assert (item.prompt, item.negative_prompt, item.steps, item.scheduler) == ("red", "blue", 3, "ddim")
+    assert item.HasField("guidance_scale") and (item.width_pixels, item.height_pixels) == (32, 16)
+
+
+async def test_what_is_left_out_is_the_models_choice(backends: Backends, stub: ImageServiceStub) -> None:
+    assert [event async for event in stub.GenerateImages(pb.GenerateImagesRequest(prompt="red"))]
+    item = backends.generator.requests[0].items[0]
+    unset = ("steps", "guidance_scale", "width_pixels", "height_pixels")
+    assert not any(item.HasField(name) for name in unset) and item.scheduler == ""
+
+
+async def test_cancelling_the_call_ends_it_in_the_generator(backends: Backends, stub: ImageServiceStub) -> None:
+    call = stub.GenerateImages(pb.GenerateImagesRequest(prompt="stuck"))
+    while not (await call.read()).HasField("started"):
+        pass
+    call.cancel()
+    async with asyncio.timeout(10):
+        await backends.generator.cancelled.wait()
+
+
+async def test_a_refusal_of_the_generator_names_the_field_of_this_request(
+    backends: Backends, stub: ImageServiceStub
+) -> None:
+    backends.generator.failures.add_error(InvalidInputError("items[0].steps", "is -1", allowed="1 to 9"))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.GenerateImages(pb.GenerateImagesRequest(prompt="red", steps=-1)).read()
+    assert reason_and_field(caught.value) == ("INVALID_FIELD", "steps")
+    assert caught.value.details() == "steps: is -1; allowed: 1 to 9"

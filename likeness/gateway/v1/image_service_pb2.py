@@ -23,11 +23,13 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from likeness.types.v1 import image_pb2 as likeness_dot_types_dot_v1_dot_image__pb2
+from likeness.types.v1 import model_pb2 as likeness_dot_types_dot_v1_dot_model__pb2
 from likeness.types.v1 import score_pb2 as likeness_dot_types_dot_v1_dot_score__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'likeness/gateway/v1/image_service.proto\x12\x13likeness.gateway.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dlikeness/types/v1/image.proto\x1a\x1dlikeness/types/v1/score.proto\"(\n\x12UploadImageRequest\x12\x12\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x02\"G\n\x13UploadImageResponse\x12\x30\n\x04info\x18\x01 \x01(\x0b\x32\x1c.likeness.types.v1.ImageInfoB\x04\xe2\x41\x01\x03\"-\n\x0fGetImageRequest\x12\x1a\n\x0c\x63ontent_hash\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"X\n\x10GetImageResponse\x12\x12\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x03\x12\x30\n\x04info\x18\x02 \x01(\x0b\x32\x1c.likeness.types.v1.ImageInfoB\x04\xe2\x41\x01\x03\"\xa3\x01\n\x12ScoreImagesRequest\x12.\n\x06target\x18\x01 \x01(\x0b\x32\x18.likeness.types.v1.ImageB\x04\xe2\x41\x01\x01\x12\x12\n\x04text\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x32\n\ncandidates\x18\x03 \x03(\x0b\x32\x18.likeness.types.v1.ImageB\x04\xe2\x41\x01\x02\x12\x15\n\x07metrics\x18\x04 \x03(\tB\x04\xe2\x41\x01\x01\"Q\n\x13ScoreImagesResponse\x12:\n\ncandidates\x18\x01 \x03(\x0b\x32 .likeness.gateway.v1.ImageScoresB\x04\xe2\x41\x01\x03\"\x8e\x01\n\x0bImageScores\x12.\n\x06scores\x18\x01 \x03(\x0b\x32\x18.likeness.types.v1.ScoreB\x04\xe2\x41\x01\x03\x12\x31\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x1c.likeness.types.v1.ItemErrorB\x04\xe2\x41\x01\x03\x12\x1c\n\x0etext_truncated\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\x32\xab\x02\n\x0cImageService\x12`\n\x0bUploadImage\x12\'.likeness.gateway.v1.UploadImageRequest\x1a(.likeness.gateway.v1.UploadImageResponse\x12W\n\x08GetImage\x12$.likeness.gateway.v1.GetImageRequest\x1a%.likeness.gateway.v1.GetImageResponse\x12`\n\x0bScoreImages\x12\'.likeness.gateway.v1.ScoreImagesRequest\x1a(.likeness.gateway.v1.ScoreImagesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'likeness/gateway/v1/image_service.proto\x12\x13likeness.gateway.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dlikeness/types/v1/image.proto\x1a\x1dlikeness/types/v1/model.proto\x1a\x1dlikeness/types/v1/score.proto\"(\n\x12UploadImageRequest\x12\x12\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x02\"G\n\x13UploadImageResponse\x12\x30\n\x04info\x18\x01 \x01(\x0b\x32\x1c.likeness.types.v1.ImageInfoB\x04\xe2\x41\x01\x03\"-\n\x0fGetImageRequest\x12\x1a\n\x0c\x63ontent_hash\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"X\n\x10GetImageResponse\x12\x12\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x03\x12\x30\n\x04info\x18\x02 \x01(\x0b\x32\x1c.likeness.types.v1.ImageInfoB\x04\xe2\x41\x01\x03\"\xa3\x01\n\x12ScoreImagesRequest\x12.\n\x06target\x18\x01 \x01(\x0b\x32\x18.likeness.types.v1.ImageB\x04\xe2\x41\x01\x01\x12\x12\n\x04text\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x32\n\ncandidates\x18\x03 \x03(\x0b\x32\x18.likeness.types.v1.ImageB\x04\xe2\x41\x01\x02\x12\x15\n\x07metrics\x18\x04 \x03(\tB\x04\xe2\x41\x01\x01\"Q\n\x13ScoreImagesResponse\x12:\n\ncandidates\x18\x01 \x03(\x0b\x32 .likeness.gateway.v1.ImageScoresB\x04\xe2\x41\x01\x03\"\x8e\x01\n\x0bImageScores\x12.\n\x06scores\x18\x01 \x03(\x0b\x32\x18.likeness.types.v1.ScoreB\x04\xe2\x41\x01\x03\x12\x31\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x1c.likeness.types.v1.ItemErrorB\x04\xe2\x41\x01\x03\x12\x1c\n\x0etext_truncated\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\"\xae\x03\n\x15GenerateImagesRequest\x12\x18\n\nrequest_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06prompt\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1d\n\x0fnegative_prompt\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\x04seed\x18\x04 \x01(\x04\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x18\n\x05\x63ount\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x18\n\x05steps\x18\x06 \x01(\x05\x42\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12!\n\x0eguidance_scale\x18\x07 \x01(\x01\x42\x04\xe2\x41\x01\x01H\x03\x88\x01\x01\x12\x1f\n\x0cwidth_pixels\x18\x08 \x01(\x05\x42\x04\xe2\x41\x01\x01H\x04\x88\x01\x01\x12 \n\rheight_pixels\x18\t \x01(\x05\x42\x04\xe2\x41\x01\x01H\x05\x88\x01\x01\x12\x17\n\tscheduler\x18\n \x01(\tB\x04\xe2\x41\x01\x01\x12\x13\n\x05model\x18\x0b \x01(\tB\x04\xe2\x41\x01\x01\x12\x12\n\x04keep\x18\x0c \x01(\x08\x42\x04\xe2\x41\x01\x01\x42\x07\n\x05_seedB\x08\n\x06_countB\x08\n\x06_stepsB\x11\n\x0f_guidance_scaleB\x0f\n\r_width_pixelsB\x10\n\x0e_height_pixels\"\xe9\x02\n\x16GenerateImagesResponse\x12\x1a\n\x0cimage_number\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x12\n\x04seed\x18\x02 \x01(\x04\x42\x04\xe2\x41\x01\x03\x12\x37\n\x06queued\x18\x03 \x01(\x0b\x32%.likeness.gateway.v1.GenerationQueuedH\x00\x12\x39\n\x07started\x18\x04 \x01(\x0b\x32&.likeness.gateway.v1.GenerationStartedH\x00\x12\x33\n\x04step\x18\x05 \x01(\x0b\x32#.likeness.gateway.v1.GenerationStepH\x00\x12\x34\n\x05image\x18\x06 \x01(\x0b\x32#.likeness.gateway.v1.GeneratedImageH\x00\x12\x37\n\x06\x66\x61iled\x18\x07 \x01(\x0b\x32%.likeness.gateway.v1.GenerationFailedH\x00\x42\x07\n\x05\x65vent\"-\n\x10GenerationQueued\x12\x19\n\x0bitems_ahead\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\".\n\x11GenerationStarted\x12\x19\n\x0btotal_steps\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\"s\n\x0eGenerationStep\x12\x12\n\x04step\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x19\n\x0btotal_steps\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x32\n\ttime_left\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x03\"\xb1\x01\n\x0eGeneratedImage\x12\x12\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x03\x12\x30\n\x04info\x18\x02 \x01(\x0b\x32\x1c.likeness.types.v1.ImageInfoB\x04\xe2\x41\x01\x03\x12\x39\n\x06record\x18\x03 \x01(\x0b\x32#.likeness.types.v1.GenerationRecordB\x04\xe2\x41\x01\x03\x12\x1e\n\x10prompt_truncated\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x03\"E\n\x10GenerationFailed\x12\x31\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x1c.likeness.types.v1.ItemErrorB\x04\xe2\x41\x01\x03\x32\x98\x03\n\x0cImageService\x12`\n\x0bUploadImage\x12\'.likeness.gateway.v1.UploadImageRequest\x1a(.likeness.gateway.v1.UploadImageResponse\x12W\n\x08GetImage\x12$.likeness.gateway.v1.GetImageRequest\x1a%.likeness.gateway.v1.GetImageResponse\x12`\n\x0bScoreImages\x12\'.likeness.gateway.v1.ScoreImagesRequest\x1a(.likeness.gateway.v1.ScoreImagesResponse\x12k\n\x0eGenerateImages\x12*.likeness.gateway.v1.GenerateImagesRequest\x1a+.likeness.gateway.v1.GenerateImagesResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -60,20 +62,82 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IMAGESCORES'].fields_by_name['error']._serialized_options = b'\342A\001\003'
   _globals['_IMAGESCORES'].fields_by_name['text_truncated']._loaded_options = None
   _globals['_IMAGESCORES'].fields_by_name['text_truncated']._serialized_options = b'\342A\001\003'
-  _globals['_UPLOADIMAGEREQUEST']._serialized_start=159
-  _globals['_UPLOADIMAGEREQUEST']._serialized_end=199
-  _globals['_UPLOADIMAGERESPONSE']._serialized_start=201
-  _globals['_UPLOADIMAGERESPONSE']._serialized_end=272
-  _globals['_GETIMAGEREQUEST']._serialized_start=274
-  _globals['_GETIMAGEREQUEST']._serialized_end=319
-  _globals['_GETIMAGERESPONSE']._serialized_start=321
-  _globals['_GETIMAGERESPONSE']._serialized_end=409
-  _globals['_SCOREIMAGESREQUEST']._serialized_start=412
-  _globals['_SCOREIMAGESREQUEST']._serialized_end=575
-  _globals['_SCOREIMAGESRESPONSE']._serialized_start=577
-  _globals['_SCOREIMAGESRESPONSE']._serialized_end=658
-  _globals['_IMAGESCORES']._serialized_start=661
-  _globals['_IMAGESCORES']._serialized_end=803
-  _globals['_IMAGESERVICE']._serialized_start=806
-  _globals['_IMAGESERVICE']._serialized_end=1105
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\001'
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['prompt']._loaded_options = None
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['prompt']._serialized_options = b'\342A\001\002'
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['negative_prompt']._loaded_options = None
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['negative_prompt']._serialized_options = b'\342A\001\001'
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['seed']._loaded_options = None
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['seed']._serialized_options = b'\342A\001\001'
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['count']._loaded_options = None
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['count']._serialized_options = b'\342A\001\001'
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['steps']._loaded_options = None
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['steps']._serialized_options = b'\342A\001\001'
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['guidance_scale']._loaded_options = None
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['guidance_scale']._serialized_options = b'\342A\001\001'
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['width_pixels']._loaded_options = None
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['width_pixels']._serialized_options = b'\342A\001\001'
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['height_pixels']._loaded_options = None
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['height_pixels']._serialized_options = b'\342A\001\001'
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['scheduler']._loaded_options = None
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['scheduler']._serialized_options = b'\342A\001\001'
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['model']._loaded_options = None
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['model']._serialized_options = b'\342A\001\001'
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['keep']._loaded_options = None
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['keep']._serialized_options = b'\342A\001\001'
+  _globals['_GENERATEIMAGESRESPONSE'].fields_by_name['image_number']._loaded_options = None
+  _globals['_GENERATEIMAGESRESPONSE'].fields_by_name['image_number']._serialized_options = b'\342A\001\003'
+  _globals['_GENERATEIMAGESRESPONSE'].fields_by_name['seed']._loaded_options = None
+  _globals['_GENERATEIMAGESRESPONSE'].fields_by_name['seed']._serialized_options = b'\342A\001\003'
+  _globals['_GENERATIONQUEUED'].fields_by_name['items_ahead']._loaded_options = None
+  _globals['_GENERATIONQUEUED'].fields_by_name['items_ahead']._serialized_options = b'\342A\001\003'
+  _globals['_GENERATIONSTARTED'].fields_by_name['total_steps']._loaded_options = None
+  _globals['_GENERATIONSTARTED'].fields_by_name['total_steps']._serialized_options = b'\342A\001\003'
+  _globals['_GENERATIONSTEP'].fields_by_name['step']._loaded_options = None
+  _globals['_GENERATIONSTEP'].fields_by_name['step']._serialized_options = b'\342A\001\003'
+  _globals['_GENERATIONSTEP'].fields_by_name['total_steps']._loaded_options = None
+  _globals['_GENERATIONSTEP'].fields_by_name['total_steps']._serialized_options = b'\342A\001\003'
+  _globals['_GENERATIONSTEP'].fields_by_name['time_left']._loaded_options = None
+  _globals['_GENERATIONSTEP'].fields_by_name['time_left']._serialized_options = b'\342A\001\003'
+  _globals['_GENERATEDIMAGE'].fields_by_name['data']._loaded_options = None
+  _globals['_GENERATEDIMAGE'].fields_by_name['data']._serialized_options = b'\342A\001\003'
+  _globals['_GENERATEDIMAGE'].fields_by_name['info']._loaded_options = None
+  _globals['_GENERATEDIMAGE'].fields_by_name['info']._serialized_options = b'\342A\001\003'
+  _globals['_GENERATEDIMAGE'].fields_by_name['record']._loaded_options = None
+  _globals['_GENERATEDIMAGE'].fields_by_name['record']._serialized_options = b'\342A\001\003'
+  _globals['_GENERATEDIMAGE'].fields_by_name['prompt_truncated']._loaded_options = None
+  _globals['_GENERATEDIMAGE'].fields_by_name['prompt_truncated']._serialized_options = b'\342A\001\003'
+  _globals['_GENERATIONFAILED'].fields_by_name['error']._loaded_options = None
+  _globals['_GENERATIONFAILED'].fields_by_name['error']._serialized_options = b'\342A\001\003'
+  _globals['_UPLOADIMAGEREQUEST']._serialized_start=222
+  _globals['_UPLOADIMAGEREQUEST']._serialized_end=262
+  _globals['_UPLOADIMAGERESPONSE']._serialized_start=264
+  _globals['_UPLOADIMAGERESPONSE']._serialized_end=335
+  _globals['_GETIMAGEREQUEST']._serialized_start=337
+  _globals['_GETIMAGEREQUEST']._serialized_end=382
+  _globals['_GETIMAGERESPONSE']._serialized_start=384
+  _globals['_GETIMAGERESPONSE']._serialized_end=472
+  _globals['_SCOREIMAGESREQUEST']._serialized_start=475
+  _globals['_SCOREIMAGESREQUEST']._serialized_end=638
+  _globals['_SCOREIMAGESRESPONSE']._serialized_start=640
+  _globals['_SCOREIMAGESRESPONSE']._serialized_end=721
+  _globals['_IMAGESCORES']._serialized_start=724
+  _globals['_IMAGESCORES']._serialized_end=866
+  _globals['_GENERATEIMAGESREQUEST']._serialized_start=869
+  _globals['_GENERATEIMAGESREQUEST']._serialized_end=1299
+  _globals['_GENERATEIMAGESRESPONSE']._serialized_start=1302
+  _globals['_GENERATEIMAGESRESPONSE']._serialized_end=1663
+  _globals['_GENERATIONQUEUED']._serialized_start=1665
+  _globals['_GENERATIONQUEUED']._serialized_end=1710
+  _globals['_GENERATIONSTARTED']._serialized_start=1712
+  _globals['_GENERATIONSTARTED']._serialized_end=1758
+  _globals['_GENERATIONSTEP']._serialized_start=1760
+  _globals['_GENERATIONSTEP']._serialized_end=1875
+  _globals['_GENERATEDIMAGE']._serialized_start=1878
+  _globals['_GENERATEDIMAGE']._serialized_end=2055
+  _globals['_GENERATIONFAILED']._serialized_start=2057
+  _globals['_GENERATIONFAILED']._serialized_end=2126
+  _globals['_IMAGESERVICE']._serialized_start=2129
+  _globals['_IMAGESERVICE']._serialized_end=2537
 # @@protoc_insertion_point(module_scope)

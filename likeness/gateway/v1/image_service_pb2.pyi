@@ -5,9 +5,11 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from likeness.types.v1 import image_pb2 as _image_pb2
+from likeness.types.v1 import model_pb2 as _model_pb2
 from likeness.types.v1 import score_pb2 as _score_pb2
 import builtins as _builtins
 import sys
@@ -213,3 +215,294 @@ class ImageScores(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImageScores: _TypeAlias = ImageScores  # noqa: Y015
+
+@_typing.final
+class GenerateImagesRequest(_message.Message):
+    """Pictures to make."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    NEGATIVE_PROMPT_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    GUIDANCE_SCALE_FIELD_NUMBER: _builtins.int
+    WIDTH_PIXELS_FIELD_NUMBER: _builtins.int
+    HEIGHT_PIXELS_FIELD_NUMBER: _builtins.int
+    SCHEDULER_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    KEEP_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of the request, for the logs of all services. It spares no work: the same request again makes its pictures
+    again. They are the same pictures, because seeds fix them, a seed drawn for this id too.
+    """
+    prompt: _builtins.str
+    """Prompt, 1 to 2,000 characters."""
+    negative_prompt: _builtins.str
+    """What the pictures should not show, at most 2,000 characters. Needs a guidance scale above 1."""
+    seed: _builtins.int
+    """Seed of the first picture; each further one has the next seed. At most 2^64 - `count`. Unset: the server draws one;
+    every event says which.
+    """
+    count: _builtins.int
+    """Pictures to make, 1 to 16; unset means 1."""
+    steps: _builtins.int
+    """Denoising steps; unset means the model's default."""
+    guidance_scale: _builtins.float
+    """Guidance scale, 0 to 50; unset means the model's default."""
+    width_pixels: _builtins.int
+    """Width in pixels; unset means the model's native width."""
+    height_pixels: _builtins.int
+    """Height in pixels; unset means the model's native height."""
+    scheduler: _builtins.str
+    """Scheduler name; empty means the model's default."""
+    model: _builtins.str
+    """Generator model; empty means the profile's default. CatalogService.ListModels has the models and their limits."""
+    keep: _builtins.bool
+    """True stores the pictures as UploadImage does, so that other calls can name them by content hash. Not by default:
+    the answer has the bytes, and what is stored this way is never collected.
+    """
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        prompt: _builtins.str = ...,
+        negative_prompt: _builtins.str = ...,
+        seed: _builtins.int | None = ...,
+        count: _builtins.int | None = ...,
+        steps: _builtins.int | None = ...,
+        guidance_scale: _builtins.float | None = ...,
+        width_pixels: _builtins.int | None = ...,
+        height_pixels: _builtins.int | None = ...,
+        scheduler: _builtins.str = ...,
+        model: _builtins.str = ...,
+        keep: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_guidance_scale", b"_guidance_scale", "_height_pixels", b"_height_pixels", "_seed", b"_seed", "_steps", b"_steps", "_width_pixels", b"_width_pixels", "count", b"count", "guidance_scale", b"guidance_scale", "height_pixels", b"height_pixels", "seed", b"seed", "steps", b"steps", "width_pixels", b"width_pixels"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_guidance_scale", b"_guidance_scale", "_height_pixels", b"_height_pixels", "_seed", b"_seed", "_steps", b"_steps", "_width_pixels", b"_width_pixels", "count", b"count", "guidance_scale", b"guidance_scale", "height_pixels", b"height_pixels", "keep", b"keep", "model", b"model", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "request_id", b"request_id", "scheduler", b"scheduler", "seed", b"seed", "steps", b"steps", "width_pixels", b"width_pixels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__count: _TypeAlias = _typing.Literal["count"]  # noqa: Y015
+    _WhichOneofArgType__count: _TypeAlias = _typing.Literal["_count", b"_count"]  # noqa: Y015
+    _WhichOneofReturnType__guidance_scale: _TypeAlias = _typing.Literal["guidance_scale"]  # noqa: Y015
+    _WhichOneofArgType__guidance_scale: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale"]  # noqa: Y015
+    _WhichOneofReturnType__height_pixels: _TypeAlias = _typing.Literal["height_pixels"]  # noqa: Y015
+    _WhichOneofArgType__height_pixels: _TypeAlias = _typing.Literal["_height_pixels", b"_height_pixels"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__steps: _TypeAlias = _typing.Literal["steps"]  # noqa: Y015
+    _WhichOneofArgType__steps: _TypeAlias = _typing.Literal["_steps", b"_steps"]  # noqa: Y015
+    _WhichOneofReturnType__width_pixels: _TypeAlias = _typing.Literal["width_pixels"]  # noqa: Y015
+    _WhichOneofArgType__width_pixels: _TypeAlias = _typing.Literal["_width_pixels", b"_width_pixels"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__count) -> _WhichOneofReturnType__count | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__guidance_scale) -> _WhichOneofReturnType__guidance_scale | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__height_pixels) -> _WhichOneofReturnType__height_pixels | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__steps) -> _WhichOneofReturnType__steps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__width_pixels) -> _WhichOneofReturnType__width_pixels | None: ...
+
+Global___GenerateImagesRequest: _TypeAlias = GenerateImagesRequest  # noqa: Y015
+
+@_typing.final
+class GenerateImagesResponse(_message.Message):
+    """Something that happened to one of the pictures."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_NUMBER_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    QUEUED_FIELD_NUMBER: _builtins.int
+    STARTED_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    image_number: _builtins.int
+    """Which picture, from 1 to `count`."""
+    seed: _builtins.int
+    """Its seed."""
+    @_builtins.property
+    def queued(self) -> Global___GenerationQueued:
+        """The picture waits."""
+
+    @_builtins.property
+    def started(self) -> Global___GenerationStarted:
+        """Its first denoising step begins. Comes again if the generator had to begin anew."""
+
+    @_builtins.property
+    def step(self) -> Global___GenerationStep:
+        """A denoising step is done."""
+
+    @_builtins.property
+    def image(self) -> Global___GeneratedImage:
+        """The picture is done; its last event."""
+
+    @_builtins.property
+    def failed(self) -> Global___GenerationFailed:
+        """There will be no picture; its last event."""
+
+    def __init__(
+        self,
+        *,
+        image_number: _builtins.int = ...,
+        seed: _builtins.int = ...,
+        queued: Global___GenerationQueued | None = ...,
+        started: Global___GenerationStarted | None = ...,
+        step: Global___GenerationStep | None = ...,
+        image: Global___GeneratedImage | None = ...,
+        failed: Global___GenerationFailed | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "failed", b"failed", "image", b"image", "queued", b"queued", "started", b"started", "step", b"step"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "failed", b"failed", "image", b"image", "image_number", b"image_number", "queued", b"queued", "seed", b"seed", "started", b"started", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["queued", "started", "step", "image", "failed"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___GenerateImagesResponse: _TypeAlias = GenerateImagesResponse  # noqa: Y015
+
+@_typing.final
+class GenerationQueued(_message.Message):
+    """The picture waits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_AHEAD_FIELD_NUMBER: _builtins.int
+    items_ahead: _builtins.int
+    """Pictures ahead of it in the generator, those of other callers included."""
+    def __init__(
+        self,
+        *,
+        items_ahead: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items_ahead", b"items_ahead"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GenerationQueued: _TypeAlias = GenerationQueued  # noqa: Y015
+
+@_typing.final
+class GenerationStarted(_message.Message):
+    """The first denoising step begins."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTAL_STEPS_FIELD_NUMBER: _builtins.int
+    total_steps: _builtins.int
+    """Denoising steps that will be done."""
+    def __init__(
+        self,
+        *,
+        total_steps: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["total_steps", b"total_steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GenerationStarted: _TypeAlias = GenerationStarted  # noqa: Y015
+
+@_typing.final
+class GenerationStep(_message.Message):
+    """A denoising step is done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    TOTAL_STEPS_FIELD_NUMBER: _builtins.int
+    TIME_LEFT_FIELD_NUMBER: _builtins.int
+    step: _builtins.int
+    """Steps done, from 1."""
+    total_steps: _builtins.int
+    """Steps in all."""
+    @_builtins.property
+    def time_left(self) -> _duration_pb2.Duration:
+        """Estimated time to the picture; unset if the generator does not say."""
+
+    def __init__(
+        self,
+        *,
+        step: _builtins.int = ...,
+        total_steps: _builtins.int = ...,
+        time_left: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time_left", b"time_left"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["step", b"step", "time_left", b"time_left", "total_steps", b"total_steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GenerationStep: _TypeAlias = GenerationStep  # noqa: Y015
+
+@_typing.final
+class GeneratedImage(_message.Message):
+    """A finished picture."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    INFO_FIELD_NUMBER: _builtins.int
+    RECORD_FIELD_NUMBER: _builtins.int
+    PROMPT_TRUNCATED_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """PNG whose text chunk "likeness" holds the generation record."""
+    prompt_truncated: _builtins.bool
+    """True if the prompt was longer than the text encoder reads and its end was left out."""
+    @_builtins.property
+    def info(self) -> _image_pb2.ImageInfo:
+        """Its address and size. Other calls know the address only if the request said `keep`."""
+
+    @_builtins.property
+    def record(self) -> _model_pb2.GenerationRecord:
+        """How to make it again, defaults filled in."""
+
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+        info: _image_pb2.ImageInfo | None = ...,
+        record: _model_pb2.GenerationRecord | None = ...,
+        prompt_truncated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["info", b"info", "record", b"record"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "info", b"info", "prompt_truncated", b"prompt_truncated", "record", b"record"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GeneratedImage: _TypeAlias = GeneratedImage  # noqa: Y015
+
+@_typing.final
+class GenerationFailed(_message.Message):
+    """A picture that could not be made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERROR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def error(self) -> _score_pb2.ItemError:
+        """Why."""
+
+    def __init__(
+        self,
+        *,
+        error: _score_pb2.ItemError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GenerationFailed: _TypeAlias = GenerationFailed  # noqa: Y015

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ImageServiceStub:
-    """Pictures by content hash, and scores of pictures outside any session.
+    """Pictures by content hash, and outside any session scores of pictures and pictures from a prompt.
     """
 
     def __init__(self, channel):
@@ -50,10 +50,15 @@ class ImageServiceStub:
                 request_serializer=likeness_dot_gateway_dot_v1_dot_image__service__pb2.ScoreImagesRequest.SerializeToString,
                 response_deserializer=likeness_dot_gateway_dot_v1_dot_image__service__pb2.ScoreImagesResponse.FromString,
                 _registered_method=True)
+        self.GenerateImages = channel.unary_stream(
+                '/likeness.gateway.v1.ImageService/GenerateImages',
+                request_serializer=likeness_dot_gateway_dot_v1_dot_image__service__pb2.GenerateImagesRequest.SerializeToString,
+                response_deserializer=likeness_dot_gateway_dot_v1_dot_image__service__pb2.GenerateImagesResponse.FromString,
+                _registered_method=True)
 
 
 class ImageServiceServicer:
-    """Pictures by content hash, and scores of pictures outside any session.
+    """Pictures by content hash, and outside any session scores of pictures and pictures from a prompt.
     """
 
     def UploadImage(self, request, context):
@@ -80,6 +85,18 @@ class ImageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GenerateImages(self, request, context):
+        """Makes pictures from a prompt and streams what happens, until each picture is done or has failed; one that fails
+        leaves the others. Progress is live: of several events that a slow reader has not taken, only the newest may come.
+        Pictures always come. Cancelling the call stops the denoising before its next step. Errors: INVALID_ARGUMENT (the
+        field, with the allowed values), NOT_FOUND (MODEL_NOT_FOUND), RESOURCE_EXHAUSTED (QUEUE_FULL), DEADLINE_EXCEEDED,
+        UNAVAILABLE (BACKEND_UNAVAILABLE, MODEL_UNAVAILABLE; with `keep` also DATABASE_UNAVAILABLE and
+        OBJECT_STORE_UNAVAILABLE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ImageServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -98,6 +115,11 @@ def add_ImageServiceServicer_to_server(servicer, server):
                     request_deserializer=likeness_dot_gateway_dot_v1_dot_image__service__pb2.ScoreImagesRequest.FromString,
                     response_serializer=likeness_dot_gateway_dot_v1_dot_image__service__pb2.ScoreImagesResponse.SerializeToString,
             ),
+            'GenerateImages': grpc.unary_stream_rpc_method_handler(
+                    servicer.GenerateImages,
+                    request_deserializer=likeness_dot_gateway_dot_v1_dot_image__service__pb2.GenerateImagesRequest.FromString,
+                    response_serializer=likeness_dot_gateway_dot_v1_dot_image__service__pb2.GenerateImagesResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'likeness.gateway.v1.ImageService', rpc_method_handlers)
@@ -107,7 +129,7 @@ def add_ImageServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ImageService:
-    """Pictures by content hash, and scores of pictures outside any session.
+    """Pictures by content hash, and outside any session scores of pictures and pictures from a prompt.
     """
 
     @staticmethod
@@ -181,6 +203,33 @@ class ImageService:
             '/likeness.gateway.v1.ImageService/ScoreImages',
             likeness_dot_gateway_dot_v1_dot_image__service__pb2.ScoreImagesRequest.SerializeToString,
             likeness_dot_gateway_dot_v1_dot_image__service__pb2.ScoreImagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GenerateImages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/likeness.gateway.v1.ImageService/GenerateImages',
+            likeness_dot_gateway_dot_v1_dot_image__service__pb2.GenerateImagesRequest.SerializeToString,
+            likeness_dot_gateway_dot_v1_dot_image__service__pb2.GenerateImagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

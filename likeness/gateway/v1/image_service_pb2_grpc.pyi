@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ImageServiceStub:
-    """Pictures by content hash, and scores of pictures outside any session."""
+    """Pictures by content hash, and outside any session scores of pictures and pictures from a prompt."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -44,10 +44,18 @@ class ImageServiceStub:
     INVALID_ARGUMENT (target, candidates, metrics), NOT_FOUND (METRIC_NOT_FOUND, PROFILE_NOT_FOUND,
     IMAGE_NOT_FOUND).
     """
+    GenerateImages: _grpc.UnaryStreamMultiCallable[_image_service_pb2.GenerateImagesRequest, _image_service_pb2.GenerateImagesResponse]
+    """Makes pictures from a prompt and streams what happens, until each picture is done or has failed; one that fails
+    leaves the others. Progress is live: of several events that a slow reader has not taken, only the newest may come.
+    Pictures always come. Cancelling the call stops the denoising before its next step. Errors: INVALID_ARGUMENT (the
+    field, with the allowed values), NOT_FOUND (MODEL_NOT_FOUND), RESOURCE_EXHAUSTED (QUEUE_FULL), DEADLINE_EXCEEDED,
+    UNAVAILABLE (BACKEND_UNAVAILABLE, MODEL_UNAVAILABLE; with `keep` also DATABASE_UNAVAILABLE and
+    OBJECT_STORE_UNAVAILABLE).
+    """
 
 @_typing.type_check_only
 class ImageServiceAsyncStub(ImageServiceStub):
-    """Pictures by content hash, and scores of pictures outside any session."""
+    """Pictures by content hash, and outside any session scores of pictures and pictures from a prompt."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     UploadImage: _aio.UnaryUnaryMultiCallable[_image_service_pb2.UploadImageRequest, _image_service_pb2.UploadImageResponse]  # type: ignore[assignment]
@@ -61,9 +69,17 @@ class ImageServiceAsyncStub(ImageServiceStub):
     INVALID_ARGUMENT (target, candidates, metrics), NOT_FOUND (METRIC_NOT_FOUND, PROFILE_NOT_FOUND,
     IMAGE_NOT_FOUND).
     """
+    GenerateImages: _aio.UnaryStreamMultiCallable[_image_service_pb2.GenerateImagesRequest, _image_service_pb2.GenerateImagesResponse]  # type: ignore[assignment]
+    """Makes pictures from a prompt and streams what happens, until each picture is done or has failed; one that fails
+    leaves the others. Progress is live: of several events that a slow reader has not taken, only the newest may come.
+    Pictures always come. Cancelling the call stops the denoising before its next step. Errors: INVALID_ARGUMENT (the
+    field, with the allowed values), NOT_FOUND (MODEL_NOT_FOUND), RESOURCE_EXHAUSTED (QUEUE_FULL), DEADLINE_EXCEEDED,
+    UNAVAILABLE (BACKEND_UNAVAILABLE, MODEL_UNAVAILABLE; with `keep` also DATABASE_UNAVAILABLE and
+    OBJECT_STORE_UNAVAILABLE).
+    """
 
 class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Pictures by content hash, and scores of pictures outside any session."""
+    """Pictures by content hash, and outside any session scores of pictures and pictures from a prompt."""
 
     @_abc_1.abstractmethod
     def UploadImage(
@@ -92,6 +108,20 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         """Scores candidates against a target and/or a text without storing them. A bad candidate fails alone. Errors:
         INVALID_ARGUMENT (target, candidates, metrics), NOT_FOUND (METRIC_NOT_FOUND, PROFILE_NOT_FOUND,
         IMAGE_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def GenerateImages(
+        self,
+        request: _image_service_pb2.GenerateImagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_image_service_pb2.GenerateImagesResponse], _abc.AsyncIterator[_image_service_pb2.GenerateImagesResponse]]:
+        """Makes pictures from a prompt and streams what happens, until each picture is done or has failed; one that fails
+        leaves the others. Progress is live: of several events that a slow reader has not taken, only the newest may come.
+        Pictures always come. Cancelling the call stops the denoising before its next step. Errors: INVALID_ARGUMENT (the
+        field, with the allowed values), NOT_FOUND (MODEL_NOT_FOUND), RESOURCE_EXHAUSTED (QUEUE_FULL), DEADLINE_EXCEEDED,
+        UNAVAILABLE (BACKEND_UNAVAILABLE, MODEL_UNAVAILABLE; with `keep` also DATABASE_UNAVAILABLE and
+        OBJECT_STORE_UNAVAILABLE).
         """
 
 def add_ImageServiceServicer_to_server(servicer: ImageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -44,11 +44,13 @@ def generation_event(response: generator_pb.GenerateResponse) -> ports.Generatio
     """Event of a Generate call; None for a kind that this version does not know."""
     match response.WhichOneof("event"):
         case "queued":
-            return ports.GenerationProgress(response.item_id, 0, 0)
+            return ports.GenerationProgress(response.item_id, 0, 0, items_ahead=response.queued.items_ahead)
         case "started":
             return ports.GenerationProgress(response.item_id, 0, response.started.total_steps)
         case "step":
-            return ports.GenerationProgress(response.item_id, response.step.step, response.step.total_steps)
+            step = response.step
+            left = step.time_left.ToMilliseconds() / 1000 if step.HasField("time_left") else None
+            return ports.GenerationProgress(response.item_id, step.step, step.total_steps, seconds_left=left)
         case "image":
             return ports.GeneratedImage(
                 response.item_id,

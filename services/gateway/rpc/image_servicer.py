@@ -1,4 +1,4 @@
-"""ImageService over gRPC: pictures by content hash, and scores of pictures outside any session."""
+"""ImageService over gRPC: pictures by content hash, and outside any session scores of pictures and new pictures."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from likeness.gateway.v1 import image_service_pb2 as pb
-from likeness.gateway.v1 import image_service_pb2_grpc
 from likeness.types.v1 import image_pb2, score_pb2
 from services.common import images as pictures
 from services.common.errors import InvalidInputError, LikenessError, NotFoundError, Reason
 from services.common.profile import Profile
 from services.gateway.domain import ImageInfo
+from services.gateway.generation import ImageGeneration
 from services.gateway.personal import all_personal
 from services.gateway.ports import CandidateScores, MetricInfo, ObjectStore
 from services.gateway.profiles.model import METRIC_PREFIX
 from services.gateway.rpc import type_converters as types
-from services.gateway.rpc.interceptors import REQUEST_ID_KEY
+from services.gateway.rpc.generation_servicer import GenerationServicer
+from services.gateway.rpc.interceptors import request_id_of
 from services.gateway.scorable import ScorableImage, Scoring
 from services.gateway.sessions import validation
 from services.gateway.store.images import ImageRepository
@@ -29,10 +30,18 @@ MAX_DECODES = 2
 """Pictures of one call that are decoded at the same time: bounds memory, and leaves threads to other calls."""
 
 
-class ImageServicer(image_service_pb2_grpc.ImageServiceServicer):
+class ImageServicer(GenerationServicer):
     """The public image API."""
 
-    def __init__(self, objects: ObjectStore, images: ImageRepository, scoring: Scoring, profile: Profile) -> None:
+    def __init__(
+        self,
+        objects: ObjectStore,
+        images: ImageRepository,
+        scoring: Scoring,
+        profile: Profile,
+        generation: ImageGeneration,
+    ) -> None:
+        super().__init__(generation)
         self._objects = objects
         self._images = images
         self._scoring = scoring
@@ -72,7 +81,7 @@ class ImageServicer(image_service_pb2_grpc.ImageServiceServicer):
         )
         good = [picture for picture in found if isinstance(picture, ScorableImage)]
         answers = await self._scoring.score(
-            target=target, text=request.text, candidates=good, metrics=metrics, request_id=_request_id(context)
+            target=target, text=request.text, candidates=good, metrics=metrics, request_id=request_id_of(context)
         )
         scores = iter(answers)
         return pb.ScoreImagesResponse(
@@ -128,11 +137,6 @@ async def _or_error(reading: Awaitable[ScorableImage]) -> ScorableImage | Likene
         return await reading
     except (InvalidInputError, NotFoundError) as error:
         return error
-
-
-def _request_id(context: Any) -> str:
-    """Id that the interceptor gave the call, or took from its caller."""
-    return str(dict(context.trailing_metadata() or ()).get(REQUEST_ID_KEY, ""))
 
 
 def _check_inputs(request: pb.ScoreImagesRequest, metrics: list[str], known: dict[str, MetricInfo]) -> None:

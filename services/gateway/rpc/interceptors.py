@@ -47,6 +47,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return grpc.unary_unary_rpc_method_handler(unary, **codecs)
 
 
+def request_id_of(context: Any) -> str:
+    """Id that a wrapped call was given, or took from its caller."""
+    return str(dict(context.trailing_metadata() or ()).get(REQUEST_ID_KEY, ""))
+
+
 def _wrap_unary(behavior: Callable[[Any, Any], Awaitable[Any]], method: str, request_id: str) -> Callable[..., Any]:
     async def unary(request: Any, context: Any) -> Any:
         async with _call(context, method, request_id):

@@ -50,7 +50,7 @@ class TestGateway:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=30)
 
     def hold_loops(self, held: bool = True) -> None:
-        """Stops every loop before its next event, or lets them go on."""
+        """Stops every loop and generation before its next event, or lets them go on."""
         gate = self.world.gate
         self._loop.call_soon_threadsafe(gate.clear if held else gate.set)
 
@@ -69,14 +69,14 @@ class TestGateway:
         self.world = World()
         self.world.gate.set()
         self.catalog = CatalogServicer(self.world)
-        self._sessions, self._images = SessionServicer(self.world), ImageServicer(self.world)
+        self._sessions, self.images = SessionServicer(self.world), ImageServicer(self.world)
         self._profiles = ProfileServicer(self.world)
         await self._listen()
 
     async def _listen(self) -> None:
         self._server = grpc.aio.server(options=LIMIT)
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(self._sessions, self._server)
-        image_service_pb2_grpc.add_ImageServiceServicer_to_server(self._images, self._server)
+        image_service_pb2_grpc.add_ImageServiceServicer_to_server(self.images, self._server)
         catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(self.catalog, self._server)
         profile_service_pb2_grpc.add_ProfileServiceServicer_to_server(self._profiles, self._server)
         self._port = self._server.add_insecure_port(f"127.0.0.1:{self._port}")

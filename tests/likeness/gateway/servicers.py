@@ -10,7 +10,6 @@ from PIL import UnidentifiedImageError
 
 from likeness.gateway.v1 import (
     image_service_pb2,
-    image_service_pb2_grpc,
     session_pb2,
     session_service_pb2,
     session_service_pb2_grpc,
@@ -18,6 +17,7 @@ from likeness.gateway.v1 import (
 from likeness.types.v1 import score_pb2
 from tests.likeness.gateway import story
 from tests.likeness.gateway.faults import Fault, fail
+from tests.likeness.gateway.generation import GenerationServicer
 from tests.likeness.gateway.world import Record, World
 
 State = session_pb2.Session.State
@@ -220,11 +220,8 @@ class SessionServicer(session_service_pb2_grpc.SessionServiceServicer):
             self._changed.notify_all()
 
 
-class ImageServicer(image_service_pb2_grpc.ImageServiceServicer):
+class ImageServicer(GenerationServicer):
     """Pictures by hash, and made-up scores."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
 
     async def UploadImage(self, request, context):
         return image_service_pb2.UploadImageResponse(info=self._world.store(request.data))

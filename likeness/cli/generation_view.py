@@ -1,0 +1,58 @@
+"""Pictures as they are made: a live region in a terminal, nothing elsewhere; the table of files comes at the end."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from likeness import GeneratedImage, GenerationEvent
+from likeness._numbers import seconds_text
+from likeness.cli.loop_view import step_bar
+from likeness.cli.output import Output
+
+
+class GenerationView:
+    """Shows the newest event of each picture; `show` each of them inside the `with` block."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._newest: dict[int, GenerationEvent] = {}
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        if not self._output.json and self._output.console.is_terminal:
+            # It goes away at the end, where the table of files takes its place.
+            self._live = Live(
+                console=self._output.console, refresh_per_second=8, get_renderable=self._region, transient=True
+            )
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, event: GenerationEvent) -> None:
+        """Takes in an event."""
+        self._newest[event.number] = event
+
+    def _region(self) -> Table:
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
+        for number, event in sorted(self._newest.items()):
+            table.add_row(f" {number}", Text(f"seed {event.seed}", style="dim"), *_state(event))
+        return table
+
+
+def _state(event: GenerationEvent) -> tuple[Text | Table, str]:
+    if isinstance(event, GeneratedImage):
+        return (Text("failed", style="red") if event.error else Text("done", style="green")), ""
+    if event.items_ahead and not event.total_steps:
+        return step_bar(0, 0), f"{event.items_ahead} ahead"
+    left = "" if event.seconds_left is None else f"{seconds_text(event.seconds_left)} left"
+    return step_bar(event.step, event.total_steps), left
