@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 
 import asyncpg
@@ -45,6 +45,8 @@ class Database:
             pool_pre_ping=True,
             connect_args={"timeout": CONNECT_TIMEOUT_SECONDS},
         )
+        # Of the same pool.
+        self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -53,15 +55,20 @@ class Database:
         Raises:
             UnavailableError: DATABASE_UNAVAILABLE, if PostgreSQL does not answer.
         """
-        try:
+        with _answering():
             async with self.engine.begin() as connection:
                 yield connection
-        except _UNREACHABLE as error:
-            raise _unavailable() from error
-        except DBAPIError as error:
-            if error.connection_invalidated:
-                raise _unavailable() from error
-            raise
+
+    @asynccontextmanager
+    async def query(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for a single query, without the two further round trips of a transaction around it.
+
+        Raises:
+            UnavailableError: DATABASE_UNAVAILABLE, if PostgreSQL does not answer.
+        """
+        with _answering():
+            async with self._single.connect() as connection:
+                yield connection
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncConnection]:
@@ -78,6 +85,18 @@ class Database:
     async def close(self) -> None:
         """Closes every connection."""
         await self.engine.dispose()
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    try:
+        yield
+    except _UNREACHABLE as error:
+        raise _unavailable() from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise _unavailable() from error
+        raise
 
 
 def _unavailable() -> UnavailableError:

@@ -42,7 +42,7 @@ class ImageRepository:
         Raises:
             NotFoundError: IMAGE_NOT_FOUND, blamed on `field`.
         """
-        async with self._database.transaction() as connection:
+        async with self._database.query() as connection:
             query = select(images).where(images.c.content_hash == content_hash)
             row = (await connection.execute(query)).mappings().one_or_none()
         if row is None:
@@ -51,7 +51,7 @@ class ImageRepository:
 
     async def find_all(self, content_hashes: Iterable[str]) -> dict[str, ImageInfo]:
         """What is known of pictures, by content hash, without those that are absent."""
-        async with self._database.transaction() as connection:
+        async with self._database.query() as connection:
             query = select(images).where(images.c.content_hash.in_(set(content_hashes)))
             return {row["content_hash"]: rows.image(row) for row in (await connection.execute(query)).mappings()}
 
