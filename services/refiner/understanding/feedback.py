@@ -167,7 +167,7 @@ class FeedbackReader:
         targets = [index] if index is not None else self._unnamed_targets(parsed, known)
         for target in targets:
             edits += self._attributes(parsed, target, known)
-        edits += self._positions(parsed, index, known)
+        edits += self._positions(parsed, index, known, count=len(objects))
         if edits or not _unknown_words(clause, known):
             return edits
         return self._free_words(parsed, clause)
@@ -201,6 +201,9 @@ class FeedbackReader:
                 inverse = (relation.form is Form.INVERSE) != first
                 words = self._writer.relation_phrase(relation.name, inverse=inverse)
                 edits.append(PromptEdit("relation", "", words))
+            elif len(objects) == 1:
+                # "a cat on its right", "on the left": a side of what is there already.
+                edits += self._positions(parsed, 1, known, count=2)
             return edits
         edit = self._set_object(parsed, replaced, Category.KIND, kind.name)
         return [edit, *self._attributes(parsed, replaced, known)]
@@ -212,15 +215,17 @@ class FeedbackReader:
             if match.category in (Category.COLOR, Category.SIZE)
         ]
 
-    def _positions(self, parsed: ParsedPrompt, index: int | None, known: Iterable[Match]) -> list[PromptEdit]:
+    def _positions(
+        self, parsed: ParsedPrompt, index: int | None, known: Iterable[Match], *, count: int
+    ) -> list[PromptEdit]:
+        """The place that is wished for object `index` of `count`: beside the other, or of the only one."""
         position = next((match for match in known if match.category is Category.POSITION), None)
-        objects = parsed.scene.objects
         if position is None:
             return []
-        if len(objects) == 2 and index is not None and position.name in _SIDES:
+        if count == 2 and index is not None and position.name in _SIDES:
             relation, inverse = _SIDES[position.name]
             return [self._set_relation(parsed, relation, inverse != (index == 1))]
-        if len(objects) != 1:
+        if count != 1:
             return []
         before = self._writer.phrase("position", parsed.scene.position or "")
         return [PromptEdit("position", before, self._writer.phrase("position", position.name))]

@@ -60,6 +60,16 @@ TAIL = "on a meadow, pixel art, high quality"
             "add a moon above the robot",
             "a moon above a small robot over the sea, watercolor painting, high quality",
         ),
+        (
+            ROBOT,
+            "add a cat on its right",
+            "a small robot left of a cat over the sea, watercolor painting, high quality",
+        ),
+        (
+            ROBOT,
+            "there should be a moon at the top",
+            "a moon above a small robot over the sea, watercolor painting, high quality",
+        ),
         # Sizes and places
         (CAR_CAT, "bigger", f"a large red car left of a large cat {TAIL}"),
         (CAR_CAT, "the car is too big", f"a small red car left of a small cat {TAIL}"),
