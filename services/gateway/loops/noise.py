@@ -36,6 +36,8 @@ _ELITE_WEIGHT = 0.5
 """Weight of the best picture's noise against the direction that all pictures tell together."""
 _MAX_PARTS = 63
 """Most parts of a direction; the generator takes 64, and the fresh noise is one."""
+_MAX_CELLED_PARTS = 15
+"""The same where each part has a weight for each cell: some kilobytes a candidate, in every answer that holds it."""
 _DECIMALS = 4
 """Of stored cells: a candidate has a thousand of them."""
 
@@ -82,7 +84,8 @@ def direction(candidates: Iterable[Candidate], metrics: Collection[str]) -> Dire
         if (chosen := best == index).any():
             for seed, weight in noise.items():
                 total[seed] = total[seed] + _ELITE_WEIGHT * chosen * weight
-    strongest = sorted(total.items(), key=lambda part: -float(np.abs(part[1]).max()))[:_MAX_PARTS]
+    most = _MAX_PARTS if len(spread) == 1 else _MAX_CELLED_PARTS
+    strongest = sorted(total.items(), key=lambda part: -float(np.abs(part[1]).max()))[:most]
     weights = {seed: weight for seed, weight in _unit(dict(strongest)).items() if np.abs(weight).max() > 1e-3}
     return Direction(weights, len(told) / (len(told) + _DOUBT_PICTURES))
 

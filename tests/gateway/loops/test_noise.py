@@ -100,6 +100,9 @@ def test_mixes_are_traced_back_to_their_seeds_and_stay_within_the_generators_lim
     assert found.weights[2] / found.weights[1] == pytest.approx(-4 / 3)
     many = direction([scored(n, n / 200) for n in range(200)], METRICS)
     assert many is not None and len(many.with_fresh(999)) == 64
+    celled = direction([scored(n, 0.5, cells=(n / 200, 1 - n / 200)) for n in range(200)], METRICS)
+    assert celled is not None and len(celled.with_fresh(999)) == 16
+    assert set(celled.weights) & {0, 199} == {0, 199}
 
 
 def test_a_seed_that_comes_again_stays_one_part() -> None:
