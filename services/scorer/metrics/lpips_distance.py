@@ -112,36 +112,39 @@ class Lpips(PairMetric):
         reference = self._target_pyramid(target, size)
         rows: list[NDArray[np.float32]] = []
         for start in range(0, len(candidates), at_once):
-            pyramid = self._pyramid(candidates[start : start + at_once], size)
-            layers = [_mean_squares(b.sub_(a)) for a, b in zip(reference, pyramid, strict=True)]
+            features = self._features(candidates[start : start + at_once], size)
+            layers = [_mean_squares(a, b) for a, b in zip(reference, features, strict=True)]
             rows += list(torch.cat(layers, dim=1).cpu().numpy())
         return rows
 
     def _target_pyramid(self, target: Picture, size: Size) -> Pyramid:
         pyramid = self._targets.get(target.pixel_hash)
         if pyramid is None:
-            pyramid = self._pyramid([target], size)
+            pyramid = tuple(lpips.normalize_tensor(layer) for layer in self._features([target], size))
             self._targets.put(target.pixel_hash, pyramid)
         return pyramid
 
-    def _pyramid(self, pictures: Sequence[Picture], size: Size) -> Pyramid:
-        """Unit-normalized features [N, C, H, W] of each tapped layer."""
+    def _features(self, pictures: Sequence[Picture], size: Size) -> list[torch.Tensor]:
+        """Features [N, C, H, W] of each tapped layer."""
         stacked = torch.from_numpy(np.stack([picture.array(size) for picture in pictures]))
         # The package's own scale: 8-bit values to -1..1.
-        pixels = stacked.to(self._device).permute(0, 3, 1, 2).float() / 127.5 - 1.0
-        out = self._scale(pixels).to(self._dtype)
-        pyramid = []
+        pixels = stacked.to(self._device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+        out = pixels.sub_(self._scale.shift).div_(self._scale.scale).to(self._dtype)
+        features = []
         for number, layer in enumerate(self._layers, 1):
             out = layer(out)
             if number in self._network.taps:
-                pyramid.append(lpips.normalize_tensor(out.float()))
-        return tuple(pyramid)
+                features.append(out.float())
+        return features
 
 
-def _mean_squares(differences: torch.Tensor) -> torch.Tensor:
-    """Spatial means of squares, [N, C] of [N, C, H, W], in one pass over them."""
-    norms: torch.Tensor = torch.linalg.vector_norm(differences, dim=(2, 3))
-    return norms.square_() / (differences.shape[2] * differences.shape[3])
+def _mean_squares(reference: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+    """Spatial means of squared differences [N, C] of a normalized reference [1, C, H, W] and features [N, C, H, W]."""
+    # A CPU's cache holds one picture's features, not those of all.
+    at_once = 1 if features.device.type == "cpu" else len(features)
+    parts = [features[start : start + at_once] for start in range(0, len(features), at_once)]
+    norms = [torch.linalg.vector_norm(lpips.normalize_tensor(part).sub_(reference), dim=(2, 3)) for part in parts]
+    return torch.cat(norms).square_() / (features.shape[2] * features.shape[3])
 
 
 def build(backbones: imagenet.Backbones, network: Network) -> list[Lpips]:

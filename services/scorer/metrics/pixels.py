@@ -119,11 +119,12 @@ def _terms(target: Picture, candidate: Picture, size: Size, scale: int, device: 
     def compare(_: Sequence[Picture]) -> list[_Terms]:
         (a,) = made_once(("moments", size, scale), [target], lambda _: [_moments(target, size, scale, device)])
         b = _moments(candidate, size, scale, device)
-        covariance = _windows(a.pixels * b.pixels) - a.mean * b.mean
-        structure = (2 * covariance + C2) / (a.variance + b.variance + C2)
+        # In place where it can be: new tensors of this size cost as much as what is computed in them.
+        covariance = _windows(a.pixels * b.pixels).sub_(a.mean * b.mean)
+        structure = covariance.mul_(2).add_(C2).div_((a.variance + b.variance).add_(C2))
         mean_a, mean_b = a.mean + GRAY, b.mean + GRAY
-        luminance = (2 * mean_a * mean_b + C1) / (mean_a**2 + mean_b**2 + C1)
-        values = luminance * structure
+        luminance = (mean_a * mean_b).mul_(2).add_(C1)
+        values = luminance.div_(mean_a.square_().add_(mean_b.square_()).add_(C1)).mul_(structure)
         cells = functional.adaptive_avg_pool2d(values, CELLS_SIDE).mean(dim=1).flatten().double().cpu()
         ssim, structure = ((x.mean(dim=(0, 2, 3)).double().cpu()) for x in (values, structure))
         return [_Terms(ssim, structure, cells)]
@@ -137,7 +138,7 @@ def _moments(picture: Picture, size: Size, scale: int, device: torch.device) -> 
     if scale:
         pixels = functional.avg_pool2d(pixels, 1 << scale)
     mean = _windows(pixels)
-    return _Moments(pixels, mean, _windows(pixels**2) - mean**2)
+    return _Moments(pixels, mean, _windows(pixels.square()).sub_(mean.square()))
 
 
 def _windows(maps: torch.Tensor) -> torch.Tensor:
