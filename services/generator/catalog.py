@@ -9,7 +9,7 @@ from services.common.profile import Profile
 from services.common.settings import Settings
 from services.common.telemetry import get_logger
 from services.generator.domain import ModelCard
-from services.generator.engine.pipeline_batch import warm_up
+from services.generator.engine.warm_up import warm_up
 from services.generator.pipelines import LoadedModel, load_model
 
 log = get_logger(__name__)
@@ -18,7 +18,7 @@ log = get_logger(__name__)
 class Catalog:
     """Models by id. One that cannot be loaded leaves the others usable; asking for it says why."""
 
-    def __init__(self, ids: Sequence[str], loaded: Mapping[str, LoadedModel], problems: Mapping[str, LikenessError]):
+    def __init__(self, ids: Sequence[str], loaded: Mapping[str, LoadedModel], problems: Mapping[str, UnavailableError]):
         self._ids = tuple(ids)
         self._loaded = dict(loaded)
         self._problems = dict(problems)
@@ -40,7 +40,7 @@ class Catalog:
             raise NotFoundError(Reason.MODEL_NOT_FOUND, "generator model", model_id, field="model", known=self._ids)
         if model_id in self._problems:
             problem = self._problems[model_id]
-            raise type(problem)(problem.reason, problem.message)
+            raise UnavailableError(problem.reason, problem.message)
         return self._loaded[model_id]
 
     def cards(self) -> list[ModelCard]:
@@ -57,16 +57,17 @@ class Catalog:
 def load_catalog(profile: Profile, settings: Settings) -> Catalog:
     """Loads every generator model of a profile and makes a first picture with each."""
     loaded: dict[str, LoadedModel] = {}
-    problems: dict[str, LikenessError] = {}
+    problems: dict[str, UnavailableError] = {}
     for model in profile.generators:
         try:
             candidate = load_model(model, settings)
             warm_up(candidate)
             loaded[model.id] = candidate
-        except LikenessError as error:
+        except UnavailableError as error:
             problems[model.id] = error
-        except Exception:  # whatever a pipeline may raise; the other models must stay usable
+        except Exception as error:  # whatever a pipeline may raise; the other models must stay usable
             log.exception("warm_up_failed", model=model.id)
-            message = f"generator model {model.id!r}: its first picture failed; the server's log says why"
+            why = error.message if isinstance(error, LikenessError) else "the server's log says why"
+            message = f"generator model {model.id!r}: its first picture failed; {why}"
             problems[model.id] = UnavailableError(Reason.MODEL_UNAVAILABLE, message)
     return Catalog([model.id for model in profile.generators], loaded, problems)

@@ -8,6 +8,6 @@ PICTURES = counter("likeness_generator_pictures", "Items ended, by model and out
 STEPS = counter("likeness_generator_steps", "Denoising steps done, counted per picture.", ("model",))
 STEP_SECONDS = histogram("likeness_generator_step_seconds", "Time of one denoising step of a batch.", ("model",))
 BATCH_ITEMS = histogram(
-    "likeness_generator_batch_items", "Pictures per denoiser batch.", ("model",), buckets=(1, 2, 4, 8, 16, 32, 64)
+    "likeness_generator_batch_items", "Pictures per denoiser call.", ("model",), buckets=(1, 2, 4, 8, 16, 32, 64)
 )
 WAITING_ITEMS = gauge("likeness_generator_waiting_items", "Pictures that wait for the denoiser.")

@@ -8,10 +8,7 @@ the others': a picture's left half can come from one seed's noise and its right 
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch.nn import functional
@@ -21,33 +18,26 @@ from services.generator.domain import GenerationRecord, NoisePart
 _LEAST_NORM = 1e-6
 
 
-def takes_mix(pipeline: Any) -> bool:
-    """Whether the pipeline starts from one latent tensor [B, C, H, W] that a caller may give."""
-    has_unet = hasattr(getattr(pipeline, "unet", None), "config") and hasattr(pipeline, "vae_scale_factor")
-    return has_unet and "latents" in inspect.signature(pipeline.__call__).parameters
+def draw(
+    record: GenerationRecord, shape: tuple[int, ...], dtype: torch.dtype, generator: torch.Generator
+) -> torch.Tensor:
+    """Initial noise of a picture on the CPU, of unit variance.
 
-
-def initial(pipeline: Any, records: Sequence[GenerationRecord]) -> torch.Tensor | None:
-    """Noise [B, C, H, W] of records of one size; None if no record asks for a mix, so that the pipeline draws its own.
-
-    A record without a mix gets exactly what the pipeline would draw from its seed, whatever its batch mates ask for.
+    Args:
+        record: Says which seeds' noises are mixed, if any are.
+        shape: [C, H, W] of the latents.
+        dtype: What the denoiser computes in.
+        generator: On the CPU and seeded by the record's seed. It draws the noise of a record without a mix, as
+            pipelines have it; a mix leaves it as it is.
     """
-    if not any(record.noise_mix for record in records):
-        return None
-    factor = pipeline.vae_scale_factor
-    first = records[0]
-    shape = (1, pipeline.unet.config.in_channels, first.height_pixels // factor, first.width_pixels // factor)
-    return torch.cat([_mixed(record, shape, pipeline.unet.dtype) for record in records])
-
-
-def _mixed(record: GenerationRecord, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     if not record.noise_mix:
-        return _drawn(record.seed, shape, dtype)
+        return torch.randn(shape, generator=generator, dtype=dtype)
     total = torch.zeros(shape, dtype=torch.float32)
-    squares = torch.zeros(shape[2:], dtype=torch.float64)
+    squares = torch.zeros(shape[1:], dtype=torch.float64)
     for part in record.noise_mix:
-        weight = _weight(part, shape[2:])
-        total += weight.float() * _drawn(part.seed, shape, dtype).float()
+        weight = _weight(part, shape[1:])
+        drawn = torch.randn(shape, generator=torch.Generator("cpu").manual_seed(part.seed), dtype=dtype)
+        total += weight.float() * drawn.float()
         squares += weight**2
     # Between two cells weights of both signs may meet at 0.
     return (total / squares.sqrt().clamp_min(_LEAST_NORM).float()).to(dtype)
@@ -60,8 +50,3 @@ def _weight(part: NoisePart, shape: tuple[int, ...]) -> torch.Tensor:
     side = math.isqrt(len(part.cells))
     cells = torch.tensor(part.cells, dtype=torch.float64).view(1, 1, side, side)
     return part.weight * functional.interpolate(cells, size=shape, mode="bilinear")[0, 0]
-
-
-def _drawn(seed: int, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    # As diffusers' randn_tensor does for a generator on the CPU.
-    return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed), dtype=dtype)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,29 +16,27 @@ from services.common.errors import LikenessError, Reason, UnavailableError
 from services.common.profile import GeneratorModel, resolve_source, weights_digest
 from services.common.settings import Settings
 from services.common.telemetry import get_logger
-from services.generator import noise, schedulers
+from services.generator import schedulers
 from services.generator.domain import GenerationLimits, ModelCard
+from services.generator.families import family_of
+from services.generator.families.base import Family
 
 log = get_logger(__name__)
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_NEEDED_ARGUMENTS = {
-    *("prompt", "negative_prompt", "height", "width", "num_inference_steps", "guidance_scale", "generator"),
-    *("callback_on_step_end", "callback_on_step_end_tensor_inputs"),
-}
 
 
 class PromptReader:
-    """Counts tokens as a pipeline's first text encoder does.
+    """Counts tokens as the text encoder does that reads the longest prompts.
 
     It owns a copy of the tokenizer: the fast tokenizers are not safe to use from the engine's thread and the event
     loop's at once.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = copy.deepcopy(tokenizer)
-        self._context = int(tokenizer.model_max_length)
-        self.token_limit = self._context - int(tokenizer.num_special_tokens_to_add())
+    def __init__(self, family: Family) -> None:
+        self._tokenizer = copy.deepcopy(family.tokenizer)
+        self._context = family.context_tokens
+        self.token_limit = self._context - int(family.tokenizer.num_special_tokens_to_add())
         """Tokens of a prompt that are read, without start and end marks."""
 
     def is_truncated(self, prompt: str) -> bool:
@@ -49,18 +46,14 @@ class PromptReader:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A pipeline ready to run. Only the engine's thread may touch `pipeline`: it is not safe for concurrent calls."""
+    """A model ready to run. Only the engine's thread may call `family`: models are not safe for concurrent calls."""
 
     card: ModelCard
-    pipeline: Any
-    own_scheduler: Any
+    family: Family
     device: torch.device
     max_batch: int
+    """Pictures in one denoiser call at most."""
     prompts: PromptReader
-
-    def new_scheduler(self, name: str) -> Any:
-        """A fresh scheduler of the model by one of the card's names."""
-        return schedulers.build(name, self.own_scheduler)
 
 
 def pick_device(setting: str) -> torch.device:
@@ -92,8 +85,8 @@ def load_model(model: GeneratorModel, settings: Settings) -> LoadedModel:
         log.exception("model_not_loaded", model=model.id)
         raise _unavailable(model) from error
     pipeline.set_progress_bar_config(disable=True)
-    _check_family(model, pipeline)
-    prompts = PromptReader(pipeline.tokenizer)
+    family = _family(model, pipeline)
+    prompts = PromptReader(family)
     limits = GenerationLimits(
         default_steps=model.default_steps,
         max_steps=model.max_steps,
@@ -104,7 +97,7 @@ def load_model(model: GeneratorModel, settings: Settings) -> LoadedModel:
         max_side_pixels=model.max_side_pixels,
         schedulers=schedulers.names_for(pipeline.scheduler),
         token_limit=prompts.token_limit,
-        mixes_noise=noise.takes_mix(pipeline),
+        mixes_noise=family.mixes_noise,
     )
     card = ModelCard(
         id=model.id,
@@ -115,7 +108,7 @@ def load_model(model: GeneratorModel, settings: Settings) -> LoadedModel:
         limits=limits,
     )
     log.info("model_loaded", model=card.id, revision=card.revision, device=str(device), dtype=str(dtype))
-    return LoadedModel(card, pipeline, pipeline.scheduler, device, model.max_batch, prompts)
+    return LoadedModel(card, family, device, model.max_batch, prompts)
 
 
 def _local_folder(model: GeneratorModel, settings: Settings) -> Path:
@@ -153,10 +146,8 @@ def _unavailable(model: GeneratorModel) -> UnavailableError:
     return UnavailableError(Reason.MODEL_UNAVAILABLE, message)
 
 
-def _check_family(model: GeneratorModel, pipeline: Any) -> None:
-    missing = _NEEDED_ARGUMENTS - set(inspect.signature(pipeline.__call__).parameters)
-    if missing or not hasattr(pipeline, "tokenizer"):
-        kind = type(pipeline).__name__
-        problem = f"a {kind} does not take {', '.join(sorted(missing)) or 'prompts'}"
-        message = f"generator model {model.id!r}: {problem}; choose a text-to-image model of another family"
-        raise UnavailableError(Reason.MODEL_UNAVAILABLE, message)
+def _family(model: GeneratorModel, pipeline: Any) -> Family:
+    try:
+        return family_of(pipeline)(pipeline)
+    except UnavailableError as error:
+        raise UnavailableError(error.reason, f"generator model {model.id!r}: {error.message}") from error

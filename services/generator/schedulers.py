@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
+from functools import lru_cache
 from typing import Any
 
 import diffusers
+import torch
 
 CLASSES: dict[str, str] = {
     "ddim": "DDIMScheduler",
@@ -37,12 +41,40 @@ def names_for(own: Any) -> tuple[str, ...]:
 
 
 def build(name: str, own: Any) -> Any:
-    """A fresh scheduler: schedulers keep state between steps, so none is used for two batches.
+    """A fresh scheduler: schedulers keep state between steps, so none is used for two pictures.
 
     Args:
         name: One of `names_for(own)`.
         own: The scheduler that the model ships with.
     """
+    # Building one computes its noise schedule, which can take as long as a picture's steps of it together.
+    return copy.deepcopy(_built(name, own))
+
+
+@lru_cache(maxsize=64)
+def _built(name: str, own: Any) -> Any:
     class_name = (CLASSES | _OWN_ONLY).get(name, type(own).__name__)
     kind = type(own) if class_name == type(own).__name__ else getattr(diffusers, class_name)
     return kind.from_config(own.config)
+
+
+def step(
+    scheduler: Any, output: torch.Tensor, timestep: torch.Tensor, latents: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
+    """Latents [B, ...] after a scheduler's step, with the arguments that stock pipelines give it.
+
+    Args:
+        scheduler: Its timesteps set.
+        output: Guided model output, shaped as `latents`.
+        timestep: The next of the scheduler's timesteps.
+        latents: Before the step.
+        generator: Draws the noise of schedulers that add some.
+    """
+    arguments = {"generator": generator} if _draws(type(scheduler).step) else {}
+    stepped: torch.Tensor = scheduler.step(output, timestep, latents, **arguments, return_dict=False)[0]
+    return stepped
+
+
+@lru_cache(maxsize=64)
+def _draws(step_method: Any) -> bool:
+    return "generator" in inspect.signature(step_method).parameters

@@ -18,7 +18,7 @@ from services.common.telemetry import get_logger
 from services.generator.catalog import Catalog, load_catalog
 from services.generator.domain import EngineItem, GenerationRecord, ItemRequest, ModelCard
 from services.generator.engine.base import Engine, EngineStats, Failed, Finished, Queued, Started, StepDone
-from services.generator.engine.request_engine import RequestEngine
+from services.generator.engine.step_engine import StepEngine
 from services.generator.records import png_with_record
 from services.generator.validation import check_request, resolve
 
@@ -55,7 +55,7 @@ class GeneratorService:
         # Ray sets OMP_NUM_THREADS to the CPUs it books for the replica, which is less than what torch may use.
         torch.set_num_threads(settings.torch_threads or len(os.sched_getaffinity(0)))
         catalog = load_catalog(profile, settings)
-        return cls(catalog, RequestEngine(catalog.loaded))
+        return cls(catalog, StepEngine(catalog.loaded))
 
     async def generate(
         self, request_id: str, model_id: str, items: Sequence[ItemRequest]

@@ -11,7 +11,7 @@ import torch
 from likeness.generator.v1 import generator_service_pb2_grpc as rpc
 from services.common.settings import Settings
 from services.generator.catalog import Catalog
-from services.generator.engine.request_engine import RequestEngine
+from services.generator.engine.step_engine import StepEngine
 from services.generator.pipelines import LoadedModel, load_model
 from services.generator.service import GeneratorService
 from tests.generator.gate import Gate
@@ -40,15 +40,15 @@ def tiny(models_dir: Path) -> LoadedModel:
 
 
 @pytest.fixture
-def engine(tiny: LoadedModel) -> Iterator[RequestEngine]:
+def engine(tiny: LoadedModel) -> Iterator[StepEngine]:
     """A running engine with room for 8 waiting items."""
-    running = RequestEngine({"tiny": tiny}, max_waiting_items=8)
+    running = StepEngine({"tiny": tiny}, max_waiting_items=8)
     yield running
     running.close()
 
 
 @pytest.fixture
-async def stub(tiny: LoadedModel, engine: RequestEngine) -> AsyncIterator[rpc.GeneratorServiceStub]:
+async def stub(tiny: LoadedModel, engine: StepEngine) -> AsyncIterator[rpc.GeneratorServiceStub]:
     """A client of a real gRPC server over the engine."""
     service = GeneratorService(Catalog(["tiny"], {"tiny": tiny}, {}), engine)
     async with serve(service) as client:
@@ -56,10 +56,10 @@ async def stub(tiny: LoadedModel, engine: RequestEngine) -> AsyncIterator[rpc.Ge
 
 
 @pytest.fixture
-def gate(tiny: LoadedModel, engine: RequestEngine) -> Iterator[Gate]:
+def gate(tiny: LoadedModel, engine: StepEngine) -> Iterator[Gate]:
     """Holds the engine before every denoiser call until the test lets it go on."""
     gate = Gate()
-    handle = tiny.pipeline.unet.register_forward_pre_hook(lambda *_: gate.wait())
+    handle = tiny.family.pipeline.unet.register_forward_pre_hook(lambda *_: gate.wait())
     yield gate
     gate.open()
     engine.close()
@@ -72,7 +72,7 @@ def before_denoising(tiny: LoadedModel) -> Iterator[Callable[[Callable[[int], No
     handles = []
 
     def register(hook: Callable[[int], None]) -> None:
-        handles.append(tiny.pipeline.unet.register_forward_pre_hook(lambda _, args: hook(len(args[0]))))
+        handles.append(tiny.family.pipeline.unet.register_forward_pre_hook(lambda _, args: hook(len(args[0]))))
 
     yield register
     for handle in handles:

@@ -12,7 +12,7 @@ from likeness.generator.v1 import generator_service_pb2_grpc as rpc
 from services.common.errors import CancelledError, Reason, UnavailableError
 from services.generator.domain import ItemRequest
 from services.generator.engine.base import EngineEvent, Failed, Finished, Started, StepDone
-from services.generator.engine.request_engine import RequestEngine
+from services.generator.engine.step_engine import StepEngine
 from services.generator.pipelines import LoadedModel
 from tests.generator.gate import Gate
 from tests.generator.grpc_server import item, request
@@ -20,13 +20,14 @@ from tests.generator.tiny import work
 
 
 async def test_a_cancelled_item_ends_before_its_next_step_and_its_mate_goes_on(
-    engine: RequestEngine, tiny: LoadedModel, gate: Gate
+    engine: StepEngine, tiny: LoadedModel, gate: Gate
 ) -> None:
     submission = engine.submit(work(tiny, ItemRequest("a", "x", 1), ItemRequest("b", "x", 2)))
     events = submission.events()
     gate.let(2)
     await _read_until(events, lambda event: event == StepDone("b", 2, 4, _seconds(event)))
-    submission.cancel("a")  # the engine is in step 3 now
+    await _calls(gate, 3)
+    submission.cancel("a")
     gate.open()
     rest = [event async for event in events]
     assert [event for event in rest if event.item_id == "a"] == [rest[0]]
@@ -37,12 +38,13 @@ async def test_a_cancelled_item_ends_before_its_next_step_and_its_mate_goes_on(
 
 
 async def test_the_denoiser_stops_when_every_item_of_the_batch_is_cancelled(
-    engine: RequestEngine, tiny: LoadedModel, gate: Gate
+    engine: StepEngine, tiny: LoadedModel, gate: Gate
 ) -> None:
     submission = engine.submit(work(tiny, ItemRequest("a", "x", 1, steps=200), ItemRequest("b", "x", 2, steps=200)))
     events = submission.events()
     gate.let(1)
     await _read_until(events, lambda event: isinstance(event, StepDone) and event.item_id == "b")
+    await _calls(gate, 2)
     submission.cancel()
     gate.open()
     rest = [event async for event in events]
@@ -51,7 +53,7 @@ async def test_the_denoiser_stops_when_every_item_of_the_batch_is_cancelled(
 
 
 async def test_a_waiting_item_is_cancelled_without_waiting_for_the_running_batch(
-    engine: RequestEngine, tiny: LoadedModel, gate: Gate
+    engine: StepEngine, tiny: LoadedModel, gate: Gate
 ) -> None:
     running = engine.submit(work(tiny, ItemRequest("a", "x", 1, steps=200))).events()
     await _read_until(running, lambda event: isinstance(event, Started))
@@ -65,7 +67,7 @@ async def test_a_waiting_item_is_cancelled_without_waiting_for_the_running_batch
 
 
 async def test_closing_the_engine_ends_running_and_waiting_items(
-    engine: RequestEngine, tiny: LoadedModel, gate: Gate
+    engine: StepEngine, tiny: LoadedModel, gate: Gate
 ) -> None:
     running = engine.submit(work(tiny, ItemRequest("a", "x", 1, steps=200))).events()
     await _read_until(running, lambda event: isinstance(event, Started))
@@ -85,7 +87,7 @@ async def test_closing_the_engine_ends_running_and_waiting_items(
 
 @pytest.mark.parametrize("how", ["cancel", "deadline"])
 async def test_a_call_that_ends_early_stops_the_denoiser(
-    stub: rpc.GeneratorServiceStub, engine: RequestEngine, gate: Gate, how: str
+    stub: rpc.GeneratorServiceStub, engine: StepEngine, gate: Gate, how: str
 ) -> None:
     call = stub.Generate(request(item("a", steps=200), item("b", steps=2)), timeout=0.5 if how == "deadline" else 30)
     gate.let(1)
@@ -98,6 +100,12 @@ async def test_a_call_that_ends_early_stops_the_denoiser(
         gate.let(1)
         await asyncio.sleep(0.02)
     assert gate.calls < 100
+
+
+async def _calls(gate: Gate, count: int) -> None:
+    """Waits until the engine is in its denoiser call of this number."""
+    while gate.calls < count:
+        await asyncio.sleep(0.001)
 
 
 def _seconds(event: EngineEvent) -> float:

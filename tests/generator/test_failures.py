@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
 from likeness.generator.v1 import generator_service_pb2 as pb
 from likeness.generator.v1 import generator_service_pb2_grpc as rpc
-from services.generator.domain import ItemRequest
-from services.generator.engine.pipeline_batch import run_batch
 from services.generator.pipelines import LoadedModel
 from tests.generator.grpc_server import events, item, pngs
-from tests.generator.tiny import work
 
 Hooks = Callable[[Callable[[int], None]], None]
 
@@ -56,13 +52,13 @@ async def test_a_picture_that_never_fits_fails_alone(stub: rpc.GeneratorServiceS
 async def test_one_item_that_breaks_the_pipeline_takes_no_other_along(
     stub: rpc.GeneratorServiceStub, tiny: LoadedModel
 ) -> None:
-    poison = tiny.pipeline.tokenizer("~").input_ids[1]
+    poison = tiny.family.pipeline.tokenizer("~").input_ids[1]
 
     def before(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
         if (args[0] == poison).any():
             raise RuntimeError("/secret/path exploded")
 
-    handle = tiny.pipeline.text_encoder.register_forward_pre_hook(before)
+    handle = tiny.family.pipeline.text_encoder.register_forward_pre_hook(before)
     answers = await events(stub, item("a"), item("b", "~"), item("c"))
     handle.remove()
     assert set(pngs(answers)) == {"a", "c"}
@@ -80,7 +76,7 @@ async def test_latents_that_are_no_numbers_fail_their_item_only(
         output[0][1] = float("nan")
         return output
 
-    handle = tiny.pipeline.unet.register_forward_hook(break_second)
+    handle = tiny.family.pipeline.unet.register_forward_hook(break_second)
     answers = await events(stub, item("a", seed=1), item("b", seed=2), item("c", seed=3))
     handle.remove()
     made = pngs(answers)
@@ -90,20 +86,19 @@ async def test_latents_that_are_no_numbers_fail_their_item_only(
     assert failed.reason == "GENERATION_FAILED" and "no numbers" in failed.message
 
 
-def test_a_picture_that_the_safety_checker_withholds_is_no_picture(tiny: LoadedModel) -> None:
-    """The checker's weights do not ship; its answer is put where the pipeline puts it."""
+async def test_a_picture_that_the_safety_checker_withholds_is_no_picture(
+    stub: rpc.GeneratorServiceStub, tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checker's weights do not ship; its answer is put where the pipeline asks for it."""
 
-    class Withholding:
-        def __init__(self) -> None:
-            self.scheduler: object = None
+    def withhold_second(pixels: torch.Tensor, *_: object) -> tuple[torch.Tensor, list[bool]]:
+        return pixels, [index == 1 for index in range(len(pixels))]
 
-        def __call__(self, **arguments: object) -> SimpleNamespace:
-            black = Image.new("RGB", (64, 64))
-            return SimpleNamespace(images=[black, black], nsfw_content_detected=[False, True])
-
-    records = [one.record for one in work(tiny, ItemRequest("a", "x", 1), ItemRequest("b", "x", 2))]
-    pictures = run_batch(replace(tiny, pipeline=Withholding()), records, lambda *_: None)
-    assert pictures[0] is not None and pictures[1] is None
+    monkeypatch.setattr(tiny.family.pipeline, "run_safety_checker", withhold_second)
+    answers = await events(stub, item("a"), item("b"))
+    assert set(pngs(answers)) == {"a"}
+    (failed,) = _failures(answers)
+    assert failed.reason == "GENERATION_FAILED" and "safety checker" in failed.message
 
 
 def _failures(answers: list[pb.GenerateResponse]) -> list[pb.FailedEvent]:

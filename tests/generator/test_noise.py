@@ -28,39 +28,41 @@ def record(model: LoadedModel, seed: int, *mix: NoisePart) -> GenerationRecord:
     return work(model, ItemRequest("a", "a red star", seed, noise_mix=mix))[0].record
 
 
-def test_without_a_mix_the_pipeline_draws_its_own_noise(tiny: LoadedModel) -> None:
-    assert noise.initial(tiny.pipeline, [record(tiny, 1), record(tiny, 2)]) is None
+def draw(record: GenerationRecord, side: int = 8) -> torch.Tensor:
+    """Noise [4, side, side] of a record, as families draw it."""
+    generator = torch.Generator("cpu").manual_seed(record.seed)
+    return noise.draw(record, (4, side, side), torch.float32, generator)
 
 
-def test_beside_a_mix_a_plain_seed_gives_exactly_the_pipelines_noise(tiny: LoadedModel) -> None:
-    mixed = record(tiny, 3, NoisePart(4, 1.0), NoisePart(5, -2.0))
-    ours = noise.initial(tiny.pipeline, [record(tiny, 1), mixed])
-    assert ours is not None
+def test_without_a_mix_it_is_the_noise_that_the_pipeline_draws(tiny: LoadedModel) -> None:
+    pipeline = tiny.family.pipeline
+    channels, generator = pipeline.unet.config.in_channels, torch.Generator("cpu").manual_seed(1)
+    own = pipeline.prepare_latents(1, channels, 32, 32, pipeline.unet.dtype, tiny.device, generator)
+    drawn = noise.draw(record(tiny, 1), own.shape[1:], own.dtype, torch.Generator("cpu").manual_seed(1))
+    assert torch.equal(drawn * pipeline.scheduler.init_noise_sigma, own[0])
+
+
+def test_a_mix_leaves_the_generator_for_the_noise_of_later_steps(tiny: LoadedModel) -> None:
     generator = torch.Generator("cpu").manual_seed(1)
-    pipeline = tiny.pipeline
-    channels = pipeline.unet.config.in_channels
-    own = pipeline.prepare_latents(1, channels, 32, 32, pipeline.unet.dtype, tiny.device, [generator])
-    assert torch.equal(ours[:1] * pipeline.scheduler.init_noise_sigma, own)
+    noise.draw(record(tiny, 1, NoisePart(4, 1.0)), (4, 8, 8), torch.float32, generator)
+    assert torch.equal(generator.get_state(), torch.Generator("cpu").manual_seed(1).get_state())
 
 
 def test_a_mix_is_noise_of_unit_variance_and_only_the_ratio_of_weights_counts(tiny: LoadedModel) -> None:
-    wide = replace(record(tiny, 1, NoisePart(4, 3.0), NoisePart(5, 4.0)), width_pixels=1024, height_pixels=1024)
-    longer = replace(wide, noise_mix=(NoisePart(4, 30.0), NoisePart(5, 40.0)))
-    first, second = noise.initial(tiny.pipeline, [wide, longer])  # type: ignore[misc]
+    mixed = record(tiny, 1, NoisePart(4, 3.0), NoisePart(5, 4.0))
+    longer = replace(mixed, noise_mix=(NoisePart(4, 30.0), NoisePart(5, 40.0)))
+    first, second = draw(mixed, 256), draw(longer, 256)
     assert first.std().item() == pytest.approx(1.0, abs=0.01)
     assert torch.allclose(first, second, atol=1e-5)
-    four, five = (noise.initial(tiny.pipeline, [replace(wide, noise_mix=(NoisePart(seed, 1.0),))]) for seed in (4, 5))
-    assert four is not None and five is not None
-    assert torch.allclose(first, 0.6 * four[0] + 0.8 * five[0], atol=1e-5)
+    four, five = (draw(record(tiny, seed), 256) for seed in (4, 5))
+    assert torch.allclose(first, 0.6 * four + 0.8 * five, atol=1e-5)
 
 
 def test_each_place_takes_the_noise_that_weighs_there(tiny: LoadedModel) -> None:
     left, right = NoisePart(4, 2.0, (1.0, 0.0, 1.0, 0.0)), NoisePart(5, 1.0, (0.0, 3.0, 0.0, 3.0))
-    wide = replace(record(tiny, 1, left, right), width_pixels=1024, height_pixels=1024)
-    four, five = (noise.initial(tiny.pipeline, [replace(wide, noise_mix=(NoisePart(seed, 1.0),))]) for seed in (4, 5))
-    mixed = noise.initial(tiny.pipeline, [wide])
-    assert mixed is not None and four is not None and five is not None
-    side = mixed.shape[-1]
+    side = 256
+    mixed = draw(record(tiny, 1, left, right), side)
+    four, five = (draw(record(tiny, seed), side) for seed in (4, 5))
     # Out to the centers of the outer cells one part stands alone.
     assert torch.allclose(mixed[..., : side // 4], four[..., : side // 4], atol=1e-6)
     assert torch.allclose(mixed[..., -(side // 4) :], five[..., -(side // 4) :], atol=1e-6)
@@ -70,8 +72,7 @@ def test_each_place_takes_the_noise_that_weighs_there(tiny: LoadedModel) -> None
 def test_equal_cells_weigh_as_no_cells(tiny: LoadedModel) -> None:
     plain = record(tiny, 1, NoisePart(4, 0.6), NoisePart(5, -0.8))
     celled = record(tiny, 1, NoisePart(4, 0.6, (1.0,) * 16), NoisePart(5, -0.8))
-    first, second = noise.initial(tiny.pipeline, [plain, celled])  # type: ignore[misc]
-    assert torch.allclose(first, second, atol=1e-6)
+    assert torch.allclose(draw(plain), draw(celled), atol=1e-6)
 
 
 async def test_a_little_of_another_seed_varies_a_picture(stub: Stub) -> None:

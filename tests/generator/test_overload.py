@@ -11,7 +11,7 @@ import pytest
 from likeness.generator.v1 import generator_service_pb2_grpc as rpc
 from services.generator.domain import ItemRequest
 from services.generator.engine.base import StepDone
-from services.generator.engine.request_engine import RequestEngine
+from services.generator.engine.step_engine import StepEngine
 from services.generator.pipelines import LoadedModel
 from tests.generator.gate import Gate
 from tests.generator.grpc_server import events, item, pngs, request
@@ -19,7 +19,7 @@ from tests.generator.tiny import work
 
 
 async def test_a_full_queue_answers_resource_exhausted_with_a_time_to_come_back(
-    stub: rpc.GeneratorServiceStub, engine: RequestEngine, gate: Gate
+    stub: rpc.GeneratorServiceStub, engine: StepEngine, gate: Gate
 ) -> None:
     running = stub.Generate(request(item("a")))
     async for answer in running:
@@ -40,7 +40,7 @@ async def test_a_full_queue_answers_resource_exhausted_with_a_time_to_come_back(
 
 
 async def test_a_reader_that_sleeps_holds_one_step_event_and_misses_no_other(
-    engine: RequestEngine, tiny: LoadedModel
+    engine: StepEngine, tiny: LoadedModel
 ) -> None:
     submission = engine.submit(work(tiny, ItemRequest("a", "x", 1, steps=20), ItemRequest("b", "x", 1, steps=20)))
     while engine.stats().running_items + engine.stats().waiting_items:

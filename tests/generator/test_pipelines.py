@@ -9,6 +9,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from services.common.errors import Reason, UnavailableError
 from services.common.profile import GeneratorModel, weights_digest
@@ -18,7 +19,7 @@ from tests.generator.tiny import TINY
 
 
 def test_half_precision_files_are_widened_on_a_cpu(tiny: LoadedModel) -> None:
-    parts = (tiny.pipeline.unet, tiny.pipeline.vae, tiny.pipeline.text_encoder)
+    parts = (tiny.family.pipeline.unet, tiny.family.pipeline.vae, tiny.family.pipeline.text_encoder)
     assert {part.dtype for part in parts} == {torch.float32}
 
 
@@ -53,6 +54,21 @@ def test_a_hub_model_that_cannot_be_fetched_names_its_id(tmp_path: Path, monkeyp
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     message = _refusal(GeneratorModel(id="big", source="likeness-tests/absent"), tmp_path)
     assert "hub id likeness-tests/absent" in message and "hf download likeness-tests/absent" in message
+
+
+def test_a_pipeline_of_no_family_is_unavailable(tmp_path: Path) -> None:
+    unet = UNet2DModel(
+        sample_size=8,
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D",) * 2,
+        up_block_types=("UpBlock2D",) * 2,
+    )
+    DDPMPipeline(unet, DDPMScheduler()).save_pretrained(tmp_path / "tiny")
+    message = _refusal(TINY, tmp_path)
+    assert message.startswith("generator model 'tiny': no model family takes a DDPMPipeline")
+    assert "StableDiffusionPipeline" in message
 
 
 def _refusal(model: GeneratorModel, models_dir: Path) -> str:

@@ -58,7 +58,9 @@ async def test_a_model_whose_first_picture_fails_is_unavailable(models_dir: Path
     async with serve(service) as stub:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await stub.Generate(request(item(), model="odd")).read()
-        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE and "first picture" in refused.value.details()
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        detail = json.loads(refused.value.details() or "")
+        assert detail["message"].endswith("first picture failed; width_pixels: is 20; allowed: multiples of 8")
         assert set(pngs(await events(stub, item("a")))) == {"a"}
     service.close()
 

@@ -1,4 +1,4 @@
-"""The engine interface: items go in, events come out. The engine behind it may batch by request or by step."""
+"""The engine interface: items go in, events come out. The engine behind it decides what shares a denoiser call."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Queued:
 
 @dataclass(frozen=True)
 class Started:
-    """The first denoising step begins. Comes again if the item is started anew in a smaller batch."""
+    """The first denoising step begins, in a call for `batch_size` pictures; later steps may have other mates."""
 
     item_id: str
     total_steps: int
@@ -90,11 +90,16 @@ class Engine(ABC):
     """Owner of the denoisers of one replica."""
 
     @abstractmethod
-    def submit(self, items: Sequence[EngineItem]) -> Submission:
+    def submit(self, items: Sequence[EngineItem], *, deadline_seconds: float | None = None) -> Submission:
         """Queues checked items, all or none. Call it on the event loop that will read the events.
 
+        Args:
+            items: At least one.
+            deadline_seconds: Time left until nobody wants the pictures any more; None if there is no such time.
+
         Raises:
-            OverloadedError: QUEUE_FULL, with an estimate of when there is room.
+            OverloadedError: QUEUE_FULL, with an estimate of when there is room; the queue holds no more pictures, or
+                would keep these past the deadline.
             UnavailableError: the engine is closed.
         """
 

@@ -1,55 +1,28 @@
-"""How long pictures take: measured by the engine's thread, read for time-left and retry-after estimates."""
+"""How long pictures take: measured by the engine's thread, read for time-left, retry-after and deadline estimates."""
 
 from __future__ import annotations
 
-import time
+_NEWEST_WEIGHT = 0.1
+"""Weight of the newest value in the running means."""
 
-from services.generator import metrics
 
-_NEWEST_WEIGHT = 0.3
-"""Weight of the newest batch in the running means."""
-_UNKNOWN_SECONDS_PER_ITEM = 1.0
-_SHORTEST_RETRY_SECONDS = 0.1
+class Mean:
+    """A running mean; 0 before the first value."""
+
+    def __init__(self) -> None:
+        self.value = 0.0
+
+    def add(self, value: float) -> None:
+        """Takes a new value in."""
+        self.value += _NEWEST_WEIGHT * (value - self.value) if self.value else value
 
 
 class Pace:
-    """Running means over batches; 0 before the first."""
+    """Running means of one model's pictures."""
 
     def __init__(self) -> None:
-        self.seconds_per_item = 0.0
-        self.decode_seconds = 0.0
-
-    def record(self, *, seconds_per_item: float, decode_seconds: float) -> None:
-        """Takes a finished batch into the means."""
-        self.seconds_per_item = self._mean(self.seconds_per_item, seconds_per_item)
-        self.decode_seconds = self._mean(self.decode_seconds, decode_seconds)
-
-    def seconds_for(self, items: int) -> float:
-        """Estimated time until so many items more are done."""
-        return max(items * (self.seconds_per_item or _UNKNOWN_SECONDS_PER_ITEM), _SHORTEST_RETRY_SECONDS)
-
-    @staticmethod
-    def _mean(old: float, new: float) -> float:
-        return old + _NEWEST_WEIGHT * (new - old) if old else new
-
-
-class BatchClock:
-    """Times one batch from its start."""
-
-    def __init__(self, pace: Pace, total_steps: int, model: str) -> None:
-        self._pace = pace
-        self._total_steps = total_steps
-        self._step_seconds = metrics.STEP_SECONDS.labels(model)
-        self._start = self._last_step = time.perf_counter()
-
-    def step_done(self, done: int) -> float:
-        """Notes a denoising step; returns the estimated seconds to the pictures."""
-        now = time.perf_counter()
-        self._step_seconds.observe(now - self._last_step)
-        self._last_step = now
-        return (now - self._start) / done * (self._total_steps - done) + self._pace.decode_seconds
-
-    def finish(self, items: int) -> None:
-        """Notes that the pictures are there."""
-        now = time.perf_counter()
-        self._pace.record(seconds_per_item=(now - self._start) / items, decode_seconds=now - self._last_step)
+        self.step_seconds = Mean()
+        """From a picture's step to its next, other groups' steps between them included."""
+        self.decode_seconds = Mean()
+        self.item_seconds = Mean()
+        """Share of a picture in the denoiser's time."""

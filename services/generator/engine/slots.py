@@ -3,39 +3,68 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Hashable, Sequence
 from contextlib import suppress
 
-from services.generator.domain import EngineItem
+from services.generator.domain import EngineItem, GenerationRecord
 from services.generator.engine.base import EngineEvent, Failed, Finished
+from services.generator.families.base import Denoising
 
 
 class Slot:
     """One item inside the engine. The engine thread owns it; other threads only set `cancel_requested`."""
 
-    def __init__(self, item: EngineItem, submission: SlotSubmission) -> None:
+    def __init__(self, item: EngineItem, key: Hashable, submission: SlotSubmission) -> None:
         self.item = item
+        self.key = key
+        """Slots of equal keys can share denoiser calls."""
         self.cancel_requested = False
         self.ended = False
+        self.denoising: Denoising | None = None
+        """The picture on its way; None while it waits and when it has ended."""
+        self.has_started = False
+        """Whether the reader was told that the first step begins."""
+        self.started_at = self.stepped_at = 0.0
+        """When the picture left the queue and when its newest step was done, by time.perf_counter."""
+        self.denoiser_seconds = 0.0
+        """Its share of the denoiser calls it was in."""
         self._submission = submission
 
+    def begin(self, denoising: Denoising) -> None:
+        """Notes that the picture has left the queue."""
+        self.denoising = denoising
+        self.started_at = self.stepped_at = time.perf_counter()
+
+    @property
+    def steps_left(self) -> int:
+        """Denoising steps until the picture is done. Any thread may read it."""
+        denoising = self.denoising
+        return self.item.record.steps if denoising is None else len(denoising.timesteps) - denoising.step
+
     def emit(self, event: EngineEvent) -> None:
-        """Hands an event to the reader, from the engine thread."""
+        """Hands an event to the reader, from the engine thread; the last one lets the latents go."""
         if self.ended:
             return
-        self.ended = isinstance(event, Finished | Failed)
+        if isinstance(event, Finished | Failed):
+            self.ended, self.denoising = True, None
         self._submission.hand_over(event)
 
 
 class SlotSubmission:
-    """Submission whose unread events live in a dictionary of the event loop's thread.
+    """Submission whose unread events lie in a dictionary.
 
-    A newer step event takes the place of an unread older one, so an item holds at most one event of each kind.
+    A newer step event takes the place of an unread older one, so an item holds at most one event of each kind, and the
+    event loop is woken once however many events come before the reader runs.
     """
 
-    def __init__(self, items: Sequence[EngineItem]) -> None:
-        self.slots = {item.item_id: Slot(item, self) for item in items}
+    def __init__(self, items: Sequence[EngineItem], key_of: Callable[[GenerationRecord], Hashable]) -> None:
+        """Takes checked items, and what tells which of them can share denoiser calls."""
+        self.slots = {item.item_id: Slot(item, key_of(item.record), self) for item in items}
         self._loop = asyncio.get_running_loop()
+        # Held for single operations on the dictionary, never while anything waits.
+        self._lock = threading.Lock()
         self._unread: dict[tuple[str, type[EngineEvent]], EngineEvent] = {}
         self._has_unread = asyncio.Event()
 
@@ -44,12 +73,11 @@ class SlotSubmission:
         open_items = len(self.slots)
         while open_items:
             await self._has_unread.wait()
-            self._has_unread.clear()
-            while self._unread:
-                # One at a time: what the reader has not taken yet can still be replaced by something newer.
-                event = self._unread.pop(next(iter(self._unread)))
-                open_items -= isinstance(event, Finished | Failed)
-                yield event
+            event = self._next()
+            if event is None:
+                continue
+            open_items -= isinstance(event, Finished | Failed)
+            yield event
 
     def cancel(self, item_id: str | None = None) -> None:
         """Asks the engine to end one item, or all, before the next denoising step."""
@@ -57,11 +85,18 @@ class SlotSubmission:
             slot.cancel_requested = True
 
     def hand_over(self, event: EngineEvent) -> None:
-        """Called by the engine thread; never blocks."""
-        with suppress(RuntimeError):  # the loop is closed: nobody reads any more
-            self._loop.call_soon_threadsafe(self.receive, event)
+        """Takes an event in, from any thread; never blocks."""
+        with self._lock:
+            is_first = not self._unread
+            self._unread[event.item_id, type(event)] = event
+        if is_first:
+            with suppress(RuntimeError):  # the loop is closed: nobody reads any more
+                self._loop.call_soon_threadsafe(self._has_unread.set)
 
-    def receive(self, event: EngineEvent) -> None:
-        """Called on the event loop's thread."""
-        self._unread[event.item_id, type(event)] = event
-        self._has_unread.set()
+    def _next(self) -> EngineEvent | None:
+        """The oldest unread event. One at a time: what the reader has not taken can still be replaced by a newer."""
+        with self._lock:
+            if self._unread:
+                return self._unread.pop(next(iter(self._unread)))
+            self._has_unread.clear()
+            return None

@@ -1,0 +1,30 @@
+"""A first picture, before requests come."""
+
+from __future__ import annotations
+
+import torch
+
+from services.generator.domain import GenerationRecord
+from services.generator.pipelines import LoadedModel
+
+
+@torch.inference_mode()
+def warm_up(model: LoadedModel) -> None:
+    """One step at native size and default settings, so that the first request does not pay for lazy initialization."""
+    limits, family = model.card.limits, model.family
+    record = GenerationRecord(
+        prompt="warm-up",
+        negative_prompt="",
+        seed=0,
+        steps=1,
+        guidance_scale=limits.default_guidance_scale,
+        scheduler=limits.schedulers[0],
+        width_pixels=limits.width_pixels,
+        height_pixels=limits.height_pixels,
+        model=model.card.id,
+        model_revision=model.card.revision,
+    )
+    (one,) = family.begin([record])
+    while not one.is_done:
+        family.advance(one, family.predict([one])[0])
+    family.decode([one])

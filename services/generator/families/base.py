@@ -1,0 +1,98 @@
+"""What a model family does for the step-level engine: one denoiser call for pictures at different steps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from PIL import Image
+
+from services.generator.domain import GenerationRecord
+from services.generator.families.prompt_cache import PromptCache
+
+Conditioning = Mapping[str, torch.Tensor]
+"""What the denoiser is told of one picture, by name; tensors without a batch dimension. A guided picture carries its
+unconditional half under names of its own."""
+
+
+@dataclass
+class Denoising:
+    """One picture on its way. Owned by the engine's thread."""
+
+    record: GenerationRecord
+    conditioning: Conditioning
+    scheduler: Any
+    """Of this picture alone, its timesteps set: schedulers keep state between steps."""
+    timesteps: Sequence[torch.Tensor]
+    latents: torch.Tensor
+    """[...] without a batch dimension, as the scheduler keeps them."""
+    generator: torch.Generator
+    """Draws the noise of ancestral samplers; its first draw made the initial noise unless that is a mix."""
+    step: int = 0
+    """Denoising steps done."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """What a family keeps for itself."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the latents are those of a finished picture."""
+        return self.step >= len(self.timesteps)
+
+
+class Family(ABC):
+    """A loaded model taken apart. Only the engine's thread may call it; no state of a picture is kept here."""
+
+    mixes_noise: ClassVar[bool] = False
+    """Whether `begin` makes the initial noise of a record with a `noise_mix`; the model's card says so."""
+
+    def __init__(self, pipeline: Any) -> None:
+        """Takes a pipeline that is on its device and that nobody else uses from now on."""
+        self.pipeline = pipeline
+        self.device: torch.device = pipeline.device
+        self.prompts = PromptCache()
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer of the text encoder that reads the longest prompts."""
+        return self.pipeline.tokenizer
+
+    @property
+    def context_tokens(self) -> int:
+        """Tokens of a prompt that the text encoder reads, marks included."""
+        return int(self.tokenizer.model_max_length)
+
+    @abstractmethod
+    def group(self, record: GenerationRecord) -> Hashable:
+        """What pictures that share a denoiser call have in common: latent shape, adapter, all that a call has once.
+
+        Never steps, scheduler, seed, prompt or guidance scale. A function of the record alone; any thread may call it.
+        """
+
+    @abstractmethod
+    def begin(self, records: Sequence[GenerationRecord]) -> list[Denoising]:
+        """Encodes prompts (in one pass where they are many) and draws the initial noise of pictures of one group."""
+
+    @abstractmethod
+    def predict(self, batch: Sequence[Denoising]) -> torch.Tensor:
+        """Guided model output [B, ...] for pictures of one group at their own next steps, from one denoiser call.
+
+        A guided and an unguided picture may share a call. What one picture gets does not depend on its batch mates but
+        for rounding.
+        """
+
+    @abstractmethod
+    def decode(self, batch: Sequence[Denoising]) -> list[Image.Image | None]:
+        """RGB pictures of finished latents of one group; None where the model's safety checker withheld it."""
+
+    def advance(self, one: Denoising, output: torch.Tensor) -> None:
+        """Takes the scheduler's step with a model output [...] of this picture."""
+        timestep = one.timesteps[one.step]
+        one.latents = self._step(one, timestep, output)
+        one.step += 1
+
+    @abstractmethod
+    def _step(self, one: Denoising, timestep: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        """Latents [...] after the step."""

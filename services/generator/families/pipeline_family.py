@@ -1,0 +1,154 @@
+"""What the families of the larger stock pipelines share: how a picture begins, and its steps."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Hashable, Sequence
+from typing import Any, ClassVar
+
+import torch
+from PIL import Image
+
+from services.common.errors import InvalidInputError, Reason, UnavailableError
+from services.generator import noise, schedulers
+from services.generator.domain import GenerationRecord
+from services.generator.families import guidance
+from services.generator.families.base import Conditioning, Denoising, Family
+
+PROMPT = "prompt_embeds"
+"""Name of the text embedding [tokens, channels] in a picture's conditioning."""
+
+
+class PipelineFamily(Family):
+    """A text-to-image pipeline with prompts, schedule and noise as its `__call__` has them for one picture."""
+
+    mixes_noise = True
+
+    _needed_parts: ClassVar[tuple[str, ...]]
+    """Parts that a pipeline folder may lack, but that prompts cannot be read without."""
+
+    def __init__(self, pipeline: Any) -> None:
+        """Takes a pipeline that is on its device and that nobody else uses from now on.
+
+        Raises:
+            UnavailableError: MODEL_UNAVAILABLE, naming the parts the pipeline was loaded without.
+        """
+        super().__init__(pipeline)
+        missing = [part for part in self._needed_parts if getattr(pipeline, part) is None]
+        if missing:
+            message = f"a {type(pipeline).__name__} cannot read prompts without {' and '.join(missing)}"
+            raise UnavailableError(Reason.MODEL_UNAVAILABLE, message)
+
+    @property
+    @abstractmethod
+    def size_multiple_pixels(self) -> int:
+        """Sides of pictures are multiples of it."""
+
+    def group(self, record: GenerationRecord) -> Hashable:
+        """Size of the picture."""
+        return record.width_pixels, record.height_pixels
+
+    def begin(self, records: Sequence[GenerationRecord]) -> list[Denoising]:
+        """Encodes prompts and draws noise as the pipeline does.
+
+        Raises:
+            InvalidInputError: a record asks for what the pipeline would ignore, round off or fail at.
+        """
+        for record in records:
+            self._check(record)
+        texts = [record.prompt for record in records]
+        texts += [text for record in records if (text := self._unconditional_text(record)) is not None]
+        encoded = dict(zip(texts, self.prompts.get(texts, self._encode), strict=True))
+        return [self._begin(record, encoded) for record in records]
+
+    def _check(self, record: GenerationRecord) -> None:
+        for field, side in (("width_pixels", record.width_pixels), ("height_pixels", record.height_pixels)):
+            if side % self.size_multiple_pixels:
+                raise InvalidInputError(field, f"is {side}", allowed=f"multiples of {self.size_multiple_pixels}")
+
+    def _begin(self, record: GenerationRecord, encoded: dict[str, Conditioning]) -> Denoising:
+        conditioning = dict(encoded[record.prompt])
+        if self._is_guided(record):
+            text = self._unconditional_text(record)
+            zeros = {name: torch.zeros_like(tensor) for name, tensor in conditioning.items()}
+            half = zeros if text is None else encoded[text]
+            conditioning |= guidance.unconditional(half, record.guidance_scale, self.device)
+        dtype = conditioning[PROMPT].dtype
+        conditioning |= self._further_conditioning(record, dtype)
+        scheduler = schedulers.build(record.scheduler, self.pipeline.scheduler)
+        # On the CPU: schedulers compare and index with timesteps, and on a GPU each time would wait for its kernels.
+        scheduler.set_timesteps(**self._timestep_arguments(record, scheduler), device="cpu")
+        # On the CPU whatever the device: the same seed gives the same noise everywhere.
+        generator = torch.Generator("cpu").manual_seed(record.seed)
+        drawn = self._noise(record, dtype, generator).to(self.device)
+        return Denoising(
+            record=record,
+            conditioning=conditioning,
+            scheduler=scheduler,
+            timesteps=tuple(scheduler.timesteps),
+            # Flow matching has no such number: it starts from the noise as it is.
+            latents=drawn * getattr(scheduler, "init_noise_sigma", 1.0),
+            generator=generator,
+        )
+
+    def _pictures(self, decoded: torch.Tensor) -> list[Image.Image | None]:
+        """RGB pictures of the decoder's output [B, 3, H, W] from -1 to 1."""
+        pictures: list[Image.Image | None] = self.pipeline.image_processor.postprocess(decoded, output_type="pil")
+        return pictures
+
+    def _step(self, one: Denoising, timestep: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        # Some schedulers tell batch and channels apart: they get a batch of one.
+        return schedulers.step(one.scheduler, output[None], timestep, one.latents[None], one.generator)[0]
+
+    def _is_guided(self, record: GenerationRecord) -> bool:
+        """Whether the denoiser is called for an unconditional half as well."""
+        return record.guidance_scale > 1
+
+    def _unconditional_text(self, record: GenerationRecord) -> str | None:
+        """Text of the unconditional half; None if there is no such half, or zeros stand for it."""
+        return record.negative_prompt if self._is_guided(record) else None
+
+    @abstractmethod
+    def _encode(self, texts: list[str]) -> list[Conditioning]:
+        """What the denoiser is told of each text."""
+
+    @abstractmethod
+    def _further_conditioning(self, record: GenerationRecord, dtype: torch.dtype) -> Conditioning:
+        """What the denoiser is told of a picture besides texts."""
+
+    def _timestep_arguments(self, record: GenerationRecord, scheduler: Any) -> dict[str, Any]:  # noqa: ARG002
+        """What the scheduler makes a picture's timesteps of."""
+        return {"num_inference_steps": record.steps}
+
+    def _noise(self, record: GenerationRecord, dtype: torch.dtype, generator: torch.Generator) -> torch.Tensor:
+        """Noise [C, H, W] of unit variance on the CPU."""
+        factor = self.pipeline.vae_scale_factor
+        height, width = record.height_pixels // factor, record.width_pixels // factor
+        return noise.draw(record, (self._channels, height, width), dtype, generator)
+
+    @property
+    @abstractmethod
+    def _channels(self) -> int:
+        """Channels of the latents."""
+
+
+def by_text(encoded: Conditioning) -> list[Conditioning]:
+    """Embeddings [texts, ...] by name, taken apart."""
+    columns = [tensor.unbind() for tensor in encoded.values()]
+    return [dict(zip(encoded, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def told(batch: Sequence[Denoising], name: str) -> torch.Tensor:
+    """Conditioning of a name [B, ...]."""
+    return torch.stack([one.conditioning[name] for one in batch])
+
+
+def scaled_latents(batch: Sequence[Denoising]) -> torch.Tensor:
+    """Latents [B, ...] as the denoiser takes them: some schedulers scale them to unit variance."""
+    return torch.cat([one.scheduler.scale_model_input(one.latents[None], one.timesteps[one.step]) for one in batch])
+
+
+def next_timesteps(batch: Sequence[Denoising]) -> torch.Tensor:
+    """Timesteps [B] float32 of the pictures' next steps; schedulers count in whole numbers or in fractions."""
+    timesteps = torch.stack([one.timesteps[one.step].to(torch.float32) for one in batch])
+    return timesteps.to(batch[0].latents.device)

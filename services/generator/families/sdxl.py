@@ -1,0 +1,107 @@
+"""Stable Diffusion XL: two text encoders, size conditioning, classifier-free guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+
+from services.generator.domain import GenerationRecord
+from services.generator.families import guidance
+from services.generator.families.base import Conditioning, Denoising
+from services.generator.families.pipeline_family import (
+    PROMPT,
+    PipelineFamily,
+    by_text,
+    next_timesteps,
+    scaled_latents,
+    told,
+)
+
+_POOLED, _SIZES, _SCALE = "pooled_prompt_embeds", "time_ids", "timestep_cond"
+
+
+class StableDiffusionXL(PipelineFamily):
+    """A StableDiffusionXLPipeline. Both encoders read the same prompt; nothing is cropped or scaled."""
+
+    _needed_parts = ("text_encoder", "text_encoder_2")
+
+    @property
+    def size_multiple_pixels(self) -> int:
+        """Sides of pictures are multiples of it."""
+        return int(self.pipeline.vae_scale_factor)
+
+    def predict(self, batch: Sequence[Denoising]) -> torch.Tensor:
+        """Guided model output [B, C, H, W]."""
+        output: torch.Tensor = self.pipeline.unet(
+            guidance.both(batch, scaled_latents(batch)),
+            guidance.both(batch, next_timesteps(batch)),
+            encoder_hidden_states=guidance.rows(batch, PROMPT),
+            timestep_cond=told(batch, _SCALE) if self._is_told_scale else None,
+            added_cond_kwargs={
+                "text_embeds": guidance.rows(batch, _POOLED),
+                "time_ids": guidance.both(batch, told(batch, _SIZES)),
+            },
+            return_dict=False,
+        )[0]
+        return guidance.combine(batch, output)
+
+    def decode(self, batch: Sequence[Denoising]) -> list[Image.Image | None]:
+        """RGB pictures of finished latents. There is no safety checker."""
+        vae = self.pipeline.vae
+        latents = torch.stack([one.latents for one in batch])
+        # The autoencoder that SDXL was published with overflows in half precision.
+        is_widened = vae.dtype == torch.float16 and vae.config.force_upcast
+        try:
+            if is_widened:
+                vae.to(torch.float32)
+                latents = latents.to(torch.float32)
+            decoded = vae.decode(self._unscaled(latents), return_dict=False)[0]
+        finally:
+            if is_widened:
+                vae.to(torch.float16)
+        if self.pipeline.watermark is not None:
+            decoded = self.pipeline.watermark.apply_watermark(decoded)
+        return self._pictures(decoded)
+
+    def _unscaled(self, latents: torch.Tensor) -> torch.Tensor:
+        config = self.pipeline.vae.config
+        mean, deviation = config.get("latents_mean"), config.get("latents_std")
+        if mean is None or deviation is None:
+            return latents / float(config.scaling_factor)
+        shift = latents.new_tensor(mean).view(1, -1, 1, 1)
+        return latents * latents.new_tensor(deviation).view(1, -1, 1, 1) / float(config.scaling_factor) + shift
+
+    def _encode(self, texts: list[str]) -> list[Conditioning]:
+        states, _, pooled, _ = self.pipeline.encode_prompt(texts, device=self.device, do_classifier_free_guidance=False)
+        return by_text({PROMPT: states, _POOLED: pooled})
+
+    def _unconditional_text(self, record: GenerationRecord) -> str | None:
+        if not record.negative_prompt and self.pipeline.config.force_zeros_for_empty_prompt:
+            return None
+        return super()._unconditional_text(record)
+
+    def _is_guided(self, record: GenerationRecord) -> bool:
+        return super()._is_guided(record) and not self._is_told_scale
+
+    @property
+    def _is_told_scale(self) -> bool:
+        # As consistency-distilled denoisers are; those are not guided by a second pass.
+        return self.pipeline.unet.config.time_cond_proj_dim is not None
+
+    def _further_conditioning(self, record: GenerationRecord, dtype: torch.dtype) -> Conditioning:
+        size = (record.height_pixels, record.width_pixels)
+        pooled_size = self.pipeline.text_encoder_2.config.projection_dim
+        ids = self.pipeline._get_add_time_ids(size, (0, 0), size, dtype, text_encoder_projection_dim=pooled_size)
+        sizes = {_SIZES: ids[0].to(self.device)}
+        if not self._is_told_scale:
+            return sizes
+        embedded = self.pipeline.get_guidance_scale_embedding(
+            torch.tensor([record.guidance_scale - 1]), embedding_dim=self.pipeline.unet.config.time_cond_proj_dim
+        )
+        return sizes | {_SCALE: embedded[0].to(self.device, dtype)}
+
+    @property
+    def _channels(self) -> int:
+        return int(self.pipeline.unet.config.in_channels)

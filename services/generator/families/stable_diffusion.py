@@ -1,0 +1,81 @@
+"""Stable Diffusion 1.x and 2.x, and the embedded model: a UNet that reads one text encoder, guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+
+from services.generator.domain import GenerationRecord
+from services.generator.families import guidance
+from services.generator.families.base import Conditioning, Denoising
+from services.generator.families.pipeline_family import (
+    PROMPT,
+    PipelineFamily,
+    by_text,
+    next_timesteps,
+    scaled_latents,
+)
+
+_SCALE = "timestep_cond"
+_SIZE_MULTIPLE_PIXELS = 8
+
+
+class StableDiffusion(PipelineFamily):
+    """A StableDiffusionPipeline, with or without a safety checker."""
+
+    _needed_parts = ("text_encoder",)
+
+    @property
+    def size_multiple_pixels(self) -> int:
+        """Sides of pictures are multiples of it: 8, as the pipeline has it for every autoencoder."""
+        return _SIZE_MULTIPLE_PIXELS
+
+    def predict(self, batch: Sequence[Denoising]) -> torch.Tensor:
+        """Guided model output [B, C, H, W]."""
+        output: torch.Tensor = self.pipeline.unet(
+            guidance.both(batch, scaled_latents(batch)),
+            guidance.both(batch, next_timesteps(batch)),
+            encoder_hidden_states=guidance.rows(batch, PROMPT),
+            timestep_cond=torch.stack([one.conditioning[_SCALE] for one in batch]) if self._is_told_scale else None,
+            return_dict=False,
+        )[0]
+        return guidance.combine(batch, output)
+
+    def decode(self, batch: Sequence[Denoising]) -> list[Image.Image | None]:
+        """RGB pictures of finished latents; None where the safety checker withheld one."""
+        pipeline = self.pipeline
+        latents = torch.stack([one.latents for one in batch])
+        # Some decoders draw noise of their own.
+        generators = [one.generator for one in batch]
+        scaled = latents / pipeline.vae.config.scaling_factor
+        decoded = pipeline.vae.decode(scaled, return_dict=False, generator=generators)[0]
+        checked, flags = pipeline.run_safety_checker(decoded, self.device, latents.dtype)
+        shown = [True] * len(batch) if flags is None else [not flag for flag in flags]
+        pictures = pipeline.image_processor.postprocess(checked, output_type="pil", do_denormalize=shown)
+        return [picture if visible else None for picture, visible in zip(pictures, shown, strict=True)]
+
+    def _encode(self, texts: list[str]) -> list[Conditioning]:
+        states, _ = self.pipeline.encode_prompt(texts, self.device, 1, do_classifier_free_guidance=False)
+        return by_text({PROMPT: states})
+
+    def _is_guided(self, record: GenerationRecord) -> bool:
+        return super()._is_guided(record) and not self._is_told_scale
+
+    @property
+    def _is_told_scale(self) -> bool:
+        # As consistency-distilled denoisers are; those are not guided by a second pass.
+        return self.pipeline.unet.config.time_cond_proj_dim is not None
+
+    def _further_conditioning(self, record: GenerationRecord, dtype: torch.dtype) -> Conditioning:
+        if not self._is_told_scale:
+            return {}
+        embedded = self.pipeline.get_guidance_scale_embedding(
+            torch.tensor([record.guidance_scale - 1]), embedding_dim=self.pipeline.unet.config.time_cond_proj_dim
+        )
+        return {_SCALE: embedded[0].to(self.device, dtype)}
+
+    @property
+    def _channels(self) -> int:
+        return int(self.pipeline.unet.config.in_channels)
