@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -67,7 +68,8 @@ class PipelineServer:
                 self._waiting = [one for one in self._waiting if one not in batch]
             pictures = run(self._pipeline, [one.record for one in batch])
             for one, picture in zip(batch, pictures, strict=True):
-                one.loop.call_soon_threadsafe(_set_result, one.future, picture)
+                with suppress(RuntimeError):  # the loop is closed: the run is over, nobody waits any more
+                    one.loop.call_soon_threadsafe(_set_result, one.future, picture)
 
 
 def run(pipeline: Any, records: Sequence[GenerationRecord]) -> list[Image.Image]:
