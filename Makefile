@@ -34,10 +34,10 @@ serve: $(STAMP)  ## Starts the cluster and keeps it up until Ctrl-C
 	@$(BIN)/likeness serve $(if $(PROFILE),--profile $(PROFILE))
 
 test: $(STAMP)  ## All tests, on real PostgreSQL, Redis, Ray and gRPC
-	$(BIN)/python -m pytest
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
 
 test-unit: $(STAMP)  ## The fast tests
-	$(BIN)/python -m pytest -m "not integration"
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "not integration"
 
 check: $(STAMP)  ## Lint, format, types, house rules, contracts
 	$(BIN)/ruff check .

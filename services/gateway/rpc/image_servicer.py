@@ -11,6 +11,7 @@ from likeness.types.v1 import image_pb2, score_pb2
 from services.common import images as pictures
 from services.common.errors import InvalidInputError, LikenessError, NotFoundError, Reason
 from services.common.profile import Profile
+from services.gateway.decoding import image_info
 from services.gateway.domain import ImageInfo
 from services.gateway.generation import ImageGeneration
 from services.gateway.personal import all_personal
@@ -49,15 +50,7 @@ class ImageServicer(GenerationServicer):
 
     async def UploadImage(self, request: pb.UploadImageRequest, context: Any) -> pb.UploadImageResponse:
         """Stores a picture."""
-        decoded = await asyncio.to_thread(pictures.decode, request.data, field="data")
-        info = ImageInfo(
-            content_hash=decoded.content_hash,
-            pixel_hash=decoded.pixel_hash,
-            media_type=decoded.media_type,
-            width_pixels=decoded.width,
-            height_pixels=decoded.height,
-            size_bytes=decoded.size_bytes,
-        )
+        info = await image_info(request.data, field="data")
         await self._images.add(request.data, info)
         return pb.UploadImageResponse(info=types.image_info_to_proto(info))
 
