@@ -21,6 +21,17 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Adapter(_Frozen):
+    """A LoRA for a generator model: a .safetensors file, a folder that holds one, or a hub id."""
+
+    id: str = Field(min_length=1)
+    source: str
+    file: str | None = None
+    """Name of the file in the folder or repository; None means that there is only one."""
+    revision: str | None = None
+    license: str = "unknown"
+
+
 class GeneratorModel(_Frozen):
     """A diffusers pipeline: a folder under the models folder (`embedded: true`) or a hub id."""
 
@@ -39,6 +50,15 @@ class GeneratorModel(_Frozen):
     size_multiple_pixels: int = 8
     max_side_pixels: int = 1024
     max_batch: int = Field(default=8, ge=1, le=256)
+    adapters: tuple[Adapter, ...] = ()
+    """All are loaded with the model; a picture is made with one of them or none."""
+
+    @model_validator(mode="after")
+    def _adapters_with_ids_of_their_own(self) -> Self:
+        ids = [adapter.id for adapter in self.adapters]
+        if len(set(ids)) < len(ids):
+            raise ValueError("adapters: each id of a model's adapters comes once")
+        return self
 
 
 class Embedder(_Frozen):
@@ -169,6 +189,16 @@ def resolve_source(settings: Settings, source: str, *, embedded: bool) -> str:
             )
         return str(folder)
     return source
+
+
+def is_path(source: str) -> bool:
+    """Whether a source that does not ship with Likeness is a path of this machine; otherwise it is a hub id."""
+    return Path(source).is_absolute() or source.startswith(".")
+
+
+def public_source(source: str) -> str:
+    """What may be shown of a source: a hub id, or the last name of a path."""
+    return Path(source).name if is_path(source) else source
 
 
 def weights_digest(folder: Path) -> str:

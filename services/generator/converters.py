@@ -9,13 +9,18 @@ from google.protobuf.duration_pb2 import Duration
 
 from likeness.generator.v1 import generator_service_pb2 as pb
 from likeness.types.v1 import image_pb2, model_pb2, score_pb2
+from services.common.errors import InvalidInputError
 from services.generator.domain import ItemRequest, ModelCard, NoisePart
 from services.generator.engine.base import Failed, Queued, Started, StepDone
-from services.generator.service import GenerationEvent, ImageDone
+from services.generator.service import GenerationEvent, ImageDone, PreviewDone
 
 
 def item_requests(request: pb.GenerateRequest) -> list[ItemRequest]:
-    """Items of a request; unset fields become None."""
+    """Items of a request; unset fields become None.
+
+    Raises:
+        InvalidInputError: an initial image is a content hash.
+    """
     return [
         ItemRequest(
             item_id=item.item_id,
@@ -28,9 +33,24 @@ def item_requests(request: pb.GenerateRequest) -> list[ItemRequest]:
             height_pixels=item.height_pixels if item.HasField("height_pixels") else None,
             scheduler=item.scheduler,
             noise_mix=tuple(NoisePart(part.seed, part.weight, tuple(part.cells)) for part in item.noise_mix),
+            adapter=item.adapter,
+            adapter_scale=item.adapter_scale if item.HasField("adapter_scale") else None,
+            preview_interval_steps=item.preview_interval_steps,
+            deterministic=item.deterministic,
+            initial_image=_initial_image(item, f"items[{index}].initial_image"),
+            strength=item.strength if item.HasField("strength") else None,
         )
-        for item in request.items
+        for index, item in enumerate(request.items)
     ]
+
+
+def _initial_image(item: pb.GenerateItem, field: str) -> bytes | None:
+    if not item.HasField("initial_image"):
+        return None
+    if item.initial_image.WhichOneof("content") == "content_hash":
+        problem = "only the gateway resolves content hashes"
+        raise InvalidInputError(f"{field}.content_hash", problem, allowed="the picture's bytes in data")
+    return item.initial_image.data
 
 
 def response(event: GenerationEvent) -> pb.GenerateResponse:
@@ -46,6 +66,9 @@ def response(event: GenerationEvent) -> pb.GenerateResponse:
             time_left.FromMilliseconds(round(event.seconds_left * 1000))
             step = pb.StepEvent(step=event.step, total_steps=event.total_steps, time_left=time_left)
             answer.step.CopyFrom(step)
+        case PreviewDone():
+            preview = pb.PreviewEvent(step=event.step, image=image_pb2.Image(data=event.jpeg))
+            answer.preview.CopyFrom(preview)
         case ImageDone():
             record = model_pb2.GenerationRecord(**asdict(event.record))
             image = image_pb2.Image(data=event.png)
@@ -70,6 +93,7 @@ def models_response(cards: Sequence[ModelCard]) -> pb.ListModelsResponse:
                 embedded=card.embedded,
                 license=card.license,
                 generation_limits=model_pb2.GenerationLimits(**asdict(card.limits)),
+                adapters=[model_pb2.Adapter(**asdict(adapter)) for adapter in card.adapters],
             )
             for card in cards
         ]

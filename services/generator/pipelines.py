@@ -13,10 +13,11 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from services.common.errors import LikenessError, Reason, UnavailableError
-from services.common.profile import GeneratorModel, resolve_source, weights_digest
+from services.common.profile import GeneratorModel, is_path, public_source, resolve_source, weights_digest
 from services.common.settings import Settings
 from services.common.telemetry import get_logger
 from services.generator import schedulers
+from services.generator.adapters.loading import load_adapters
 from services.generator.domain import GenerationLimits, ModelCard
 from services.generator.families import family_of
 from services.generator.families.base import Family
@@ -98,14 +99,16 @@ def load_model(model: GeneratorModel, settings: Settings) -> LoadedModel:
         schedulers=schedulers.names_for(pipeline.scheduler),
         token_limit=prompts.token_limit,
         mixes_noise=family.mixes_noise,
+        takes_initial_image=family.takes_initial_image,
     )
     card = ModelCard(
         id=model.id,
         revision=_revision(folder),
-        source=_public_source(model),
+        source=public_source(model.source),
         embedded=model.embedded,
         license=model.license,
         limits=limits,
+        adapters=load_adapters(model, family.adapters),
     )
     log.info("model_loaded", model=card.id, revision=card.revision, device=str(device), dtype=str(dtype))
     return LoadedModel(card, family, device, model.max_batch, prompts)
@@ -115,7 +118,7 @@ def _local_folder(model: GeneratorModel, settings: Settings) -> Path:
     source = resolve_source(settings, model.source, embedded=model.embedded)
     if Path(source).is_dir():
         return Path(source)
-    if Path(source).is_absolute() or source.startswith("."):
+    if is_path(source):
         raise _unavailable(model)
     downloaded = DiffusionPipeline.download(
         source, revision=model.revision, variant=model.variant, use_safetensors=True
@@ -128,13 +131,8 @@ def _revision(folder: Path) -> str:
     return folder.name[:16] if folder.parent.name == "snapshots" else weights_digest(folder)
 
 
-def _public_source(model: GeneratorModel) -> str:
-    is_path = Path(model.source).is_absolute() or model.source.startswith(".")
-    return Path(model.source).name if is_path else model.source
-
-
 def _unavailable(model: GeneratorModel) -> UnavailableError:
-    source = _public_source(model)
+    source = public_source(model.source)
     if model.embedded:
         looked_for, todo = f"folder models/{source}", "run 'make models' or set LIKENESS_MODELS_DIR"
     elif source != model.source:

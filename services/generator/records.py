@@ -33,8 +33,13 @@ def parameters_text(record: GenerationRecord) -> str:
         "Model hash": record.model_revision,
         "Model": record.model,
     }
+    if record.strength:
+        settings["Denoising strength"] = f"{record.strength:g}"
     if record.noise_mix:
         settings["Noise mix"] = " ".join(_part_text(part) for part in record.noise_mix)
+    if record.adapter:
+        settings["Adapter"] = f"{record.adapter} {record.adapter_scale:g}"
+        settings["Adapter hash"] = record.adapter_revision
     lines = [record.prompt]
     if record.negative_prompt:
         lines.append(f"Negative prompt: {record.negative_prompt}")

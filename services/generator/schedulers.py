@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffusers
 import torch
@@ -58,10 +58,18 @@ def _built(name: str, own: Any) -> Any:
     return kind.from_config(own.config)
 
 
+class Stepped(NamedTuple):
+    """Latents [B, ...] after a scheduler's step."""
+
+    latents: torch.Tensor
+    clean: torch.Tensor
+    """What the scheduler took the finished latents for; the latents as they are where it does not say."""
+
+
 def step(
     scheduler: Any, output: torch.Tensor, timestep: torch.Tensor, latents: torch.Tensor, generator: torch.Generator
-) -> torch.Tensor:
-    """Latents [B, ...] after a scheduler's step, with the arguments that stock pipelines give it.
+) -> Stepped:
+    """A scheduler's step, with the arguments that stock pipelines give it.
 
     Args:
         scheduler: Its timesteps set.
@@ -71,8 +79,23 @@ def step(
         generator: Draws the noise of schedulers that add some.
     """
     arguments = {"generator": generator} if _draws(type(scheduler).step) else {}
-    stepped: torch.Tensor = scheduler.step(output, timestep, latents, **arguments, return_dict=False)[0]
-    return stepped
+    stepped = scheduler.step(output, timestep, latents, **arguments)
+    clean = _clean(scheduler, stepped, output, latents)
+    return Stepped(stepped.prev_sample, stepped.prev_sample if clean is None else clean)
+
+
+def _clean(scheduler: Any, stepped: Any, output: torch.Tensor, latents: torch.Tensor) -> torch.Tensor | None:
+    clean: torch.Tensor | None = stepped.get("pred_original_sample")
+    kind, config = type(scheduler), scheduler.config
+    if issubclass(kind, diffusers.FlowMatchEulerDiscreteScheduler):
+        # The velocity leads straight to them.
+        clean = latents - scheduler.sigmas[scheduler.step_index - 1] * output
+    elif (issubclass(kind, diffusers.DPMSolverMultistepScheduler) and config.algorithm_type.endswith("++")) or (
+        issubclass(kind, diffusers.UniPCMultistepScheduler) and config.predict_x0
+    ):
+        # These keep the model's outputs as what they predict of them.
+        clean = scheduler.model_outputs[-1]
+    return clean
 
 
 @lru_cache(maxsize=64)

@@ -16,13 +16,34 @@ from services.common.profile import Profile
 from services.common.settings import Settings
 from services.common.telemetry import get_logger
 from services.generator.catalog import Catalog, load_catalog
-from services.generator.domain import EngineItem, GenerationRecord, ItemRequest, ModelCard
-from services.generator.engine.base import Engine, EngineStats, Failed, Finished, Queued, Started, StepDone
+from services.generator.domain import GenerationRecord, ItemRequest, ModelCard
+from services.generator.engine.base import (
+    Engine,
+    EngineEvent,
+    EngineStats,
+    Failed,
+    Finished,
+    Preview,
+    Queued,
+    Started,
+    StepDone,
+)
 from services.generator.engine.step_engine import StepEngine
+from services.generator.initial_images import with_initial_images
+from services.generator.previews import preview_jpeg
 from services.generator.records import png_with_record
 from services.generator.validation import check_request, resolve
 
 log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class PreviewDone:
+    """A picture as it stands after step `step`, as a JPEG of at most 256 pixels a side."""
+
+    item_id: str
+    step: int
+    jpeg: bytes
 
 
 @dataclass(frozen=True)
@@ -35,7 +56,7 @@ class ImageDone:
     prompt_truncated: bool
 
 
-GenerationEvent = Queued | Started | StepDone | ImageDone | Failed
+GenerationEvent = Queued | Started | StepDone | PreviewDone | ImageDone | Failed
 
 
 class GeneratorService:
@@ -68,7 +89,7 @@ class GeneratorService:
             items: 1 to 64 pictures to make.
 
         Raises:
-            InvalidInputError: a field is wrong; nothing was started.
+            InvalidInputError: a field is wrong or an initial image cannot be taken; nothing was started.
             NotFoundError: MODEL_NOT_FOUND.
             OverloadedError: QUEUE_FULL.
             UnavailableError: MODEL_UNAVAILABLE, or the replica is stopping.
@@ -76,12 +97,15 @@ class GeneratorService:
         check_request(request_id, items)
         model = self._catalog.get(model_id)
         work = resolve(items, model.card, model.prompts.is_truncated)
+        if any(item.initial_image is not None for item in items):
+            # Decoding large pictures takes long: the event loop does not wait for it.
+            work = await asyncio.to_thread(with_initial_images, items, work)
         submission = self._engine.submit(work)
         log.info("items_accepted", model=model.card.id, items=len(work))
         try:
             async with aclosing(submission.events()) as events:
                 async for event in events:
-                    yield await _with_png(event) if isinstance(event, Finished) else event
+                    yield await _encoded(event)
         finally:
             submission.cancel()
 
@@ -107,8 +131,14 @@ class GeneratorService:
         self._engine.close()
 
 
-async def _with_png(event: Finished) -> ImageDone:
-    item: EngineItem = event.item
+async def _encoded(event: EngineEvent) -> GenerationEvent:
     # Compressing a large picture takes longer than a denoising step: neither engine nor event loop waits for it.
-    png = await asyncio.to_thread(png_with_record, event.picture, item.record)
-    return ImageDone(item.item_id, png, item.record, item.prompt_truncated)
+    match event:
+        case Preview():
+            return PreviewDone(event.item_id, event.step, await asyncio.to_thread(preview_jpeg, event.picture))
+        case Finished():
+            item = event.item
+            png = await asyncio.to_thread(png_with_record, event.picture, item.record)
+            return ImageDone(item.item_id, png, item.record, item.prompt_truncated)
+        case _:
+            return event

@@ -5,8 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from services.common.errors import InvalidInputError
-from services.generator.domain import EngineItem, GenerationLimits, GenerationRecord, ItemRequest, ModelCard, NoisePart
+from services.common.errors import InvalidInputError, Reason, UnavailableError
+from services.generator.domain import (
+    AdapterCard,
+    EngineItem,
+    GenerationLimits,
+    GenerationRecord,
+    ItemRequest,
+    ModelCard,
+    NoisePart,
+)
 
 MAX_ITEMS = 64
 MAX_PROMPT_CHARACTERS = 2000
@@ -16,6 +24,7 @@ MAX_SEED = 2**64 - 1
 MAX_NOISE_PARTS = 64
 MIN_NOISE_WEIGHT, MAX_NOISE_WEIGHT = 1e-6, 1e6
 MAX_NOISE_GRID_SIDE = 16
+MAX_ADAPTER_SCALE = 4.0
 
 
 def check_request(request_id: str, items: Sequence[ItemRequest]) -> None:
@@ -60,10 +69,14 @@ def _resolve_item(item: ItemRequest, card: ModelCard, is_truncated: Callable[[st
     steps = limits.default_steps if item.steps is None else item.steps
     if not 1 <= steps <= limits.max_steps:
         raise InvalidInputError(f"{at}.steps", f"is {steps}", allowed=f"1 to {limits.max_steps}")
+    if not 0 <= item.preview_interval_steps <= limits.max_steps:
+        problem, allowed = f"is {item.preview_interval_steps}", f"0 for no previews, or 1 to {limits.max_steps}"
+        raise InvalidInputError(f"{at}.preview_interval_steps", problem, allowed=allowed)
     scheduler = item.scheduler or limits.schedulers[0]
     if scheduler not in limits.schedulers:
         problem = f"is {scheduler[:80]!r}"
         raise InvalidInputError(f"{at}.scheduler", problem, allowed=", ".join(limits.schedulers))
+    adapter, adapter_scale = _adapter(item, card, at)
     record = GenerationRecord(
         prompt=item.prompt,
         negative_prompt=item.negative_prompt,
@@ -76,8 +89,18 @@ def _resolve_item(item: ItemRequest, card: ModelCard, is_truncated: Callable[[st
         model=card.id,
         model_revision=card.revision,
         noise_mix=_noise_mix(item, limits, f"{at}.noise_mix"),
+        deterministic=item.deterministic,
+        strength=_strength(item, limits, steps, at),
+        adapter=adapter.id,
+        adapter_scale=adapter_scale,
+        adapter_revision=adapter.revision,
     )
-    return EngineItem(item.item_id, record, prompt_truncated=is_truncated(item.prompt))
+    return EngineItem(
+        item.item_id,
+        record,
+        prompt_truncated=is_truncated(item.prompt),
+        preview_interval_steps=item.preview_interval_steps,
+    )
 
 
 def _check_prompt(item: ItemRequest, at: str) -> None:
@@ -141,6 +164,43 @@ def _weigh_something(parts: tuple[NoisePart, ...], cell: int) -> bool:
     return not parts or any(
         abs(part.weight * (part.cells[cell] if part.cells else 1.0)) >= MIN_NOISE_WEIGHT for part in parts
     )
+
+
+def _adapter(item: ItemRequest, card: ModelCard, at: str) -> tuple[AdapterCard, float]:
+    """The adapter and its scale; a nameless one if the item asks for none."""
+    if not item.adapter:
+        if item.adapter_scale is not None:
+            raise InvalidInputError(f"{at}.adapter_scale", "has no adapter to scale", allowed="unset, or an adapter")
+        return AdapterCard("", "", ""), 0.0
+    known = {adapter.id: adapter for adapter in card.adapters}
+    if item.adapter not in known:
+        allowed = ", ".join(["empty", *known])
+        raise InvalidInputError(f"{at}.adapter", f"is {item.adapter[:80]!r}", allowed=allowed)
+    adapter = known[item.adapter]
+    if adapter.absent_reason:
+        raise UnavailableError(Reason.MODEL_UNAVAILABLE, adapter.absent_reason, field=f"{at}.adapter")
+    scale = 1.0 if item.adapter_scale is None else item.adapter_scale
+    if not -MAX_ADAPTER_SCALE <= scale <= MAX_ADAPTER_SCALE:
+        allowed = f"-{MAX_ADAPTER_SCALE:g} to {MAX_ADAPTER_SCALE:g}"
+        raise InvalidInputError(f"{at}.adapter_scale", f"is {scale:g}", allowed=allowed)
+    return adapter, scale
+
+
+def _strength(item: ItemRequest, limits: GenerationLimits, steps: int, at: str) -> float:
+    field, strength = f"{at}.strength", item.strength
+    if item.initial_image is None:
+        if strength is not None:
+            raise InvalidInputError(field, "is given without an initial image", allowed="unset, or an image too")
+        return 0.0
+    if not limits.takes_initial_image:
+        raise InvalidInputError(f"{at}.initial_image", "is not taken by this model", allowed="unset")
+    if strength is None:
+        raise InvalidInputError(field, "is unset", allowed="above 0, up to 1, with an initial image")
+    if not 0 < strength <= 1:
+        raise InvalidInputError(field, f"is {strength:g}", allowed="above 0, up to 1")
+    if int(steps * strength) < 1:
+        raise InvalidInputError(field, f"is {strength:g}, which leaves no step of {steps}", allowed=f"1/{steps} to 1")
+    return strength
 
 
 def _side(asked: int | None, native: int, limits: GenerationLimits, field: str) -> int:

@@ -9,6 +9,7 @@ import pytest
 
 from likeness.generator.v1 import generator_service_pb2 as pb
 from likeness.generator.v1 import generator_service_pb2_grpc as rpc
+from likeness.types.v1.image_pb2 import Image
 from likeness.types.v1.model_pb2 import NoisePart as Part
 from tests.generator.grpc_server import events, item, pngs, request
 
@@ -16,6 +17,7 @@ WEIGHTS = "1e-06 to 1e+06, positive or negative"
 GRIDS = "a square number up to 256"
 FACTORS = "-1e+06 to 1e+06"
 SIZES = "multiples of 16 from 16 to 128"
+PICTURE = Image(data=b"is not read before the other fields are")
 PROMPTS = "1 to 2000 characters, not only white space"
 
 
@@ -39,6 +41,19 @@ PROMPTS = "1 to 2000 characters, not only white space"
         (item(prompt="x" * 2001), "prompt", PROMPTS),
         (item(negative_prompt="x" * 2001), "negative_prompt", "at most 2000 characters"),
         (item(negative_prompt="x", guidance_scale=1), "negative_prompt", "empty, or a guidance scale above 1"),
+        (item(preview_interval_steps=-1), "preview_interval_steps", "0 for no previews, or 1 to 200"),
+        (item(preview_interval_steps=201), "preview_interval_steps", "0 for no previews, or 1 to 200"),
+        (item(strength=0.5), "strength", "unset, or an image too"),
+        (item(initial_image=PICTURE), "strength", "above 0, up to 1, with an initial image"),
+        (item(initial_image=PICTURE, strength=0), "strength", "above 0, up to 1"),
+        (item(initial_image=PICTURE, strength=1.01), "strength", "above 0, up to 1"),
+        (item(initial_image=PICTURE, strength=float("nan")), "strength", "above 0, up to 1"),
+        (item(initial_image=PICTURE, strength=0.24), "strength", "1/4 to 1"),
+        (
+            item(initial_image=Image(content_hash="0" * 64), strength=0.5),
+            "initial_image.content_hash",
+            "the picture's bytes in data",
+        ),
         (item(item_id=""), "item_id", "any text, unique in the request"),
         (item("first"), "item_id", "any text, unique in the request"),
         (item(noise_mix=[Part(seed=n, weight=1) for n in range(65)]), "noise_mix", "at most 64"),

@@ -42,6 +42,7 @@ async def test_a_model_that_is_missing_leaves_the_others_usable(models_dir: Path
         assert (model.id, model.role, model.revision) == ("tiny", model_pb2.MODEL_ROLE_GENERATOR, tiny.card.revision)
         limits = model.generation_limits
         assert limits.schedulers[0] == "ddim" and limits.max_steps == 200 and limits.token_limit == 30
+        assert limits.mixes_noise and limits.takes_initial_image
         assert set(pngs(await events(stub, item("a")))) == {"a"}
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await stub.Generate(request(item(), model="absent")).read()

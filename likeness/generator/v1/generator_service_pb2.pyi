@@ -70,6 +70,12 @@ class GenerateItem(_message.Message):
     HEIGHT_PIXELS_FIELD_NUMBER: _builtins.int
     SCHEDULER_FIELD_NUMBER: _builtins.int
     NOISE_MIX_FIELD_NUMBER: _builtins.int
+    ADAPTER_FIELD_NUMBER: _builtins.int
+    ADAPTER_SCALE_FIELD_NUMBER: _builtins.int
+    PREVIEW_INTERVAL_STEPS_FIELD_NUMBER: _builtins.int
+    DETERMINISTIC_FIELD_NUMBER: _builtins.int
+    INITIAL_IMAGE_FIELD_NUMBER: _builtins.int
+    STRENGTH_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
     """Caller's id, unique in the request, echoed in every event."""
     prompt: _builtins.str
@@ -88,12 +94,30 @@ class GenerateItem(_message.Message):
     """Height in pixels; unset means the model's native height."""
     scheduler: _builtins.str
     """Scheduler name; empty means the model's default."""
+    adapter: _builtins.str
+    """Adapter of the model to make the picture with, one of Model.adapters; empty means none."""
+    adapter_scale: _builtins.float
+    """How much of the adapter, -4 to 4; unset means 1, 0 makes the picture of the model without it. Only with an adapter."""
+    preview_interval_steps: _builtins.int
+    """Sends a preview after every so many denoising steps, 1 to the model's most steps; 0 for none. Each costs a decode."""
+    deterministic: _builtins.bool
+    """True: the same request gives the same pixels to the bit, whatever else is made at the time, on the same hardware and
+    software. The picture shares no batch and takes its turn with those that do, which makes it slower.
+    """
+    strength: _builtins.float
+    """How much of the initial image is made anew, above 0, up to 1: that part of the steps is done, the last ones, rounded
+    down to whole steps of which there must be one. Required with an initial image, refused without one.
+    """
     @_builtins.property
     def noise_mix(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.NoisePart]:
         """Noises to mix into the initial noise, at most 64, each seed once: at each place their weighted sum, divided by the
         root of the sum of squared weights there. Empty means the noise of `seed` alone; `seed` still draws any noise of
         later steps.
         """
+
+    @_builtins.property
+    def initial_image(self) -> _image_pb2.Image:
+        """Picture to start from, as bytes; it is brought to the asked size. Refused where the model takes none."""
 
     def __init__(
         self,
@@ -108,25 +132,39 @@ class GenerateItem(_message.Message):
         height_pixels: _builtins.int | None = ...,
         scheduler: _builtins.str = ...,
         noise_mix: _abc.Iterable[_model_pb2.NoisePart] | None = ...,
+        adapter: _builtins.str = ...,
+        adapter_scale: _builtins.float | None = ...,
+        preview_interval_steps: _builtins.int = ...,
+        deterministic: _builtins.bool = ...,
+        initial_image: _image_pb2.Image | None = ...,
+        strength: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_height_pixels", b"_height_pixels", "_steps", b"_steps", "_width_pixels", b"_width_pixels", "guidance_scale", b"guidance_scale", "height_pixels", b"height_pixels", "steps", b"steps", "width_pixels", b"width_pixels"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_adapter_scale", b"_adapter_scale", "_guidance_scale", b"_guidance_scale", "_height_pixels", b"_height_pixels", "_steps", b"_steps", "_strength", b"_strength", "_width_pixels", b"_width_pixels", "adapter_scale", b"adapter_scale", "guidance_scale", b"guidance_scale", "height_pixels", b"height_pixels", "initial_image", b"initial_image", "steps", b"steps", "strength", b"strength", "width_pixels", b"width_pixels"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_height_pixels", b"_height_pixels", "_steps", b"_steps", "_width_pixels", b"_width_pixels", "guidance_scale", b"guidance_scale", "height_pixels", b"height_pixels", "item_id", b"item_id", "negative_prompt", b"negative_prompt", "noise_mix", b"noise_mix", "prompt", b"prompt", "scheduler", b"scheduler", "seed", b"seed", "steps", b"steps", "width_pixels", b"width_pixels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adapter_scale", b"_adapter_scale", "_guidance_scale", b"_guidance_scale", "_height_pixels", b"_height_pixels", "_steps", b"_steps", "_strength", b"_strength", "_width_pixels", b"_width_pixels", "adapter", b"adapter", "adapter_scale", b"adapter_scale", "deterministic", b"deterministic", "guidance_scale", b"guidance_scale", "height_pixels", b"height_pixels", "initial_image", b"initial_image", "item_id", b"item_id", "negative_prompt", b"negative_prompt", "noise_mix", b"noise_mix", "preview_interval_steps", b"preview_interval_steps", "prompt", b"prompt", "scheduler", b"scheduler", "seed", b"seed", "steps", b"steps", "strength", b"strength", "width_pixels", b"width_pixels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__adapter_scale: _TypeAlias = _typing.Literal["adapter_scale"]  # noqa: Y015
+    _WhichOneofArgType__adapter_scale: _TypeAlias = _typing.Literal["_adapter_scale", b"_adapter_scale"]  # noqa: Y015
     _WhichOneofReturnType__guidance_scale: _TypeAlias = _typing.Literal["guidance_scale"]  # noqa: Y015
     _WhichOneofArgType__guidance_scale: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale"]  # noqa: Y015
     _WhichOneofReturnType__height_pixels: _TypeAlias = _typing.Literal["height_pixels"]  # noqa: Y015
     _WhichOneofArgType__height_pixels: _TypeAlias = _typing.Literal["_height_pixels", b"_height_pixels"]  # noqa: Y015
     _WhichOneofReturnType__steps: _TypeAlias = _typing.Literal["steps"]  # noqa: Y015
     _WhichOneofArgType__steps: _TypeAlias = _typing.Literal["_steps", b"_steps"]  # noqa: Y015
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
     _WhichOneofReturnType__width_pixels: _TypeAlias = _typing.Literal["width_pixels"]  # noqa: Y015
     _WhichOneofArgType__width_pixels: _TypeAlias = _typing.Literal["_width_pixels", b"_width_pixels"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__adapter_scale) -> _WhichOneofReturnType__adapter_scale | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__guidance_scale) -> _WhichOneofReturnType__guidance_scale | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__height_pixels) -> _WhichOneofReturnType__height_pixels | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__steps) -> _WhichOneofReturnType__steps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__width_pixels) -> _WhichOneofReturnType__width_pixels | None: ...
 
@@ -144,6 +182,7 @@ class GenerateResponse(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     IMAGE_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
+    PREVIEW_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
     """Item that the event is about."""
     @_builtins.property
@@ -166,6 +205,10 @@ class GenerateResponse(_message.Message):
     def failed(self) -> Global___FailedEvent:
         """The item failed; last event of the item."""
 
+    @_builtins.property
+    def preview(self) -> Global___PreviewEvent:
+        """The picture as it stands between two steps."""
+
     def __init__(
         self,
         *,
@@ -175,12 +218,13 @@ class GenerateResponse(_message.Message):
         step: Global___StepEvent | None = ...,
         image: Global___ImageEvent | None = ...,
         failed: Global___FailedEvent | None = ...,
+        preview: Global___PreviewEvent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "failed", b"failed", "image", b"image", "queued", b"queued", "started", b"started", "step", b"step"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "failed", b"failed", "image", b"image", "preview", b"preview", "queued", b"queued", "started", b"started", "step", b"step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "failed", b"failed", "image", b"image", "item_id", b"item_id", "queued", b"queued", "started", b"started", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "failed", b"failed", "image", b"image", "item_id", b"item_id", "preview", b"preview", "queued", b"queued", "started", b"started", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["queued", "started", "step", "image", "failed"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["queued", "started", "step", "image", "failed", "preview"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -265,6 +309,36 @@ class StepEvent(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StepEvent: _TypeAlias = StepEvent  # noqa: Y015
+
+@_typing.final
+class PreviewEvent(_message.Message):
+    """The picture as it stands after a denoising step, as the scheduler predicts its end. A preview that has not been read
+    when the next one comes is dropped, and so is one that cannot be made.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    step: _builtins.int
+    """Steps done, from 1."""
+    @_builtins.property
+    def image(self) -> _image_pb2.Image:
+        """JPEG, its longest side at most 256 pixels."""
+
+    def __init__(
+        self,
+        *,
+        step: _builtins.int = ...,
+        image: _image_pb2.Image | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewEvent: _TypeAlias = PreviewEvent  # noqa: Y015
 
 @_typing.final
 class ImageEvent(_message.Message):

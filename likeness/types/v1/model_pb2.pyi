@@ -60,6 +60,7 @@ class Model(_message.Message):
     EMBEDDED_FIELD_NUMBER: _builtins.int
     LICENSE_FIELD_NUMBER: _builtins.int
     GENERATION_LIMITS_FIELD_NUMBER: _builtins.int
+    ADAPTERS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Stable identifier, such as "generator-embedded"."""
     revision: _builtins.str
@@ -76,6 +77,10 @@ class Model(_message.Message):
     def generation_limits(self) -> Global___GenerationLimits:
         """What a generator accepts and its defaults; unset for other roles."""
 
+    @_builtins.property
+    def adapters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Adapter]:
+        """Adapters that pictures of a generator can be made with, and those that could not be loaded."""
+
     def __init__(
         self,
         *,
@@ -86,14 +91,49 @@ class Model(_message.Message):
         embedded: _builtins.bool = ...,
         license: _builtins.str = ...,
         generation_limits: Global___GenerationLimits | None = ...,
+        adapters: _abc.Iterable[Global___Adapter] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["generation_limits", b"generation_limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedded", b"embedded", "generation_limits", b"generation_limits", "id", b"id", "license", b"license", "revision", b"revision", "role", b"role", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "embedded", b"embedded", "generation_limits", b"generation_limits", "id", b"id", "license", b"license", "revision", b"revision", "role", b"role", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class Adapter(_message.Message):
+    """A small change of a generator model's weights (LoRA) that a picture can be made with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    LICENSE_FIELD_NUMBER: _builtins.int
+    ABSENT_REASON_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Identifier among the adapters of its model."""
+    revision: _builtins.str
+    """Digest of its weights; empty if it is absent."""
+    license: _builtins.str
+    """Licence of its weights."""
+    absent_reason: _builtins.str
+    """Sentence for people: why it could not be loaded, and what to do. Empty if it can be used."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        revision: _builtins.str = ...,
+        license: _builtins.str = ...,
+        absent_reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_reason", b"absent_reason", "id", b"id", "license", b"license", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Adapter: _TypeAlias = Adapter  # noqa: Y015
 
 @_typing.final
 class GenerationLimits(_message.Message):
@@ -111,6 +151,7 @@ class GenerationLimits(_message.Message):
     SCHEDULERS_FIELD_NUMBER: _builtins.int
     TOKEN_LIMIT_FIELD_NUMBER: _builtins.int
     MIXES_NOISE_FIELD_NUMBER: _builtins.int
+    TAKES_INITIAL_IMAGE_FIELD_NUMBER: _builtins.int
     default_steps: _builtins.int
     """Default number of denoising steps."""
     max_steps: _builtins.int
@@ -129,6 +170,8 @@ class GenerationLimits(_message.Message):
     """Most tokens of prompt the text encoder reads."""
     mixes_noise: _builtins.bool
     """True if the model takes a mix of noises."""
+    takes_initial_image: _builtins.bool
+    """True if the model can start from an initial image."""
     @_builtins.property
     def schedulers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Schedulers by name, the default first."""
@@ -146,10 +189,11 @@ class GenerationLimits(_message.Message):
         schedulers: _abc.Iterable[_builtins.str] | None = ...,
         token_limit: _builtins.int = ...,
         mixes_noise: _builtins.bool = ...,
+        takes_initial_image: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_guidance_scale", b"default_guidance_scale", "default_steps", b"default_steps", "height_pixels", b"height_pixels", "max_side_pixels", b"max_side_pixels", "max_steps", b"max_steps", "mixes_noise", b"mixes_noise", "schedulers", b"schedulers", "size_multiple_pixels", b"size_multiple_pixels", "token_limit", b"token_limit", "width_pixels", b"width_pixels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_guidance_scale", b"default_guidance_scale", "default_steps", b"default_steps", "height_pixels", b"height_pixels", "max_side_pixels", b"max_side_pixels", "max_steps", b"max_steps", "mixes_noise", b"mixes_noise", "schedulers", b"schedulers", "size_multiple_pixels", b"size_multiple_pixels", "takes_initial_image", b"takes_initial_image", "token_limit", b"token_limit", "width_pixels", b"width_pixels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -207,6 +251,12 @@ class GenerationRecord(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     MODEL_REVISION_FIELD_NUMBER: _builtins.int
     NOISE_MIX_FIELD_NUMBER: _builtins.int
+    DETERMINISTIC_FIELD_NUMBER: _builtins.int
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    INITIAL_IMAGE_CONTENT_HASH_FIELD_NUMBER: _builtins.int
+    ADAPTER_FIELD_NUMBER: _builtins.int
+    ADAPTER_SCALE_FIELD_NUMBER: _builtins.int
+    ADAPTER_REVISION_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """Prompt as given to the text encoder."""
     negative_prompt: _builtins.str
@@ -227,6 +277,22 @@ class GenerationRecord(_message.Message):
     """Generator model identifier."""
     model_revision: _builtins.str
     """Digest of its weights."""
+    deterministic: _builtins.bool
+    """True if the picture shared no batch with others: the same record gives the same pixels to the bit on the same
+    hardware and software.
+    """
+    strength: _builtins.float
+    """How much of the initial image was made anew, up to 1: `steps` times it, rounded down, are the steps that were done.
+    0 if there was no initial image.
+    """
+    initial_image_content_hash: _builtins.str
+    """Lower-case hexadecimal SHA-256 of the initial image's bytes; empty if there was none."""
+    adapter: _builtins.str
+    """Adapter of the model that it was made with; empty if none."""
+    adapter_scale: _builtins.float
+    """How much of the adapter; 0 if none."""
+    adapter_revision: _builtins.str
+    """Digest of the adapter's weights; empty if none."""
     @_builtins.property
     def noise_mix(self) -> _containers.RepeatedCompositeFieldContainer[Global___NoisePart]:
         """Noises that the initial noise is a mix of: at each place the weighted sum of each seed's noise, divided by the root
@@ -247,10 +313,16 @@ class GenerationRecord(_message.Message):
         model: _builtins.str = ...,
         model_revision: _builtins.str = ...,
         noise_mix: _abc.Iterable[Global___NoisePart] | None = ...,
+        deterministic: _builtins.bool = ...,
+        strength: _builtins.float = ...,
+        initial_image_content_hash: _builtins.str = ...,
+        adapter: _builtins.str = ...,
+        adapter_scale: _builtins.float = ...,
+        adapter_revision: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["guidance_scale", b"guidance_scale", "height_pixels", b"height_pixels", "model", b"model", "model_revision", b"model_revision", "negative_prompt", b"negative_prompt", "noise_mix", b"noise_mix", "prompt", b"prompt", "scheduler", b"scheduler", "seed", b"seed", "steps", b"steps", "width_pixels", b"width_pixels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "adapter_revision", b"adapter_revision", "adapter_scale", b"adapter_scale", "deterministic", b"deterministic", "guidance_scale", b"guidance_scale", "height_pixels", b"height_pixels", "initial_image_content_hash", b"initial_image_content_hash", "model", b"model", "model_revision", b"model_revision", "negative_prompt", b"negative_prompt", "noise_mix", b"noise_mix", "prompt", b"prompt", "scheduler", b"scheduler", "seed", b"seed", "steps", b"steps", "strength", b"strength", "width_pixels", b"width_pixels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

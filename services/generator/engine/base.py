@@ -41,6 +41,15 @@ class StepDone:
 
 
 @dataclass(frozen=True)
+class Preview:
+    """The picture as it stands after step `step`, 8-bit RGB in full size. Only the newest unread one is kept."""
+
+    item_id: str
+    step: int
+    picture: Image.Image
+
+
+@dataclass(frozen=True)
 class Finished:
     """The picture, 8-bit RGB; last event of the item."""
 
@@ -61,7 +70,7 @@ class Failed:
     error: LikenessError
 
 
-EngineEvent = Queued | Started | StepDone | Finished | Failed
+EngineEvent = Queued | Started | StepDone | Preview | Finished | Failed
 
 
 @dataclass(frozen=True)

@@ -21,16 +21,20 @@ class GroupKey(NamedTuple):
     model: str
     group: Hashable
     """As the model's family says."""
+    deterministic: bool
+    """Whether the pictures share no call after all, so that every call has the shape it always has."""
 
 
 class Group:
     """Running pictures, oldest first, and how many of them a call can take. The engine's thread is its only user."""
 
-    def __init__(self, model: LoadedModel) -> None:
+    def __init__(self, model: LoadedModel, max_batch: int) -> None:
+        """Takes the model, and how many pictures run at once unless memory is short."""
         self.model = model
         self.running: list[Slot] = []
-        self._predicting = Splitter(model.max_batch, model=model.card.id, work="denoise")
-        self._decoding = Splitter(model.max_batch, model=model.card.id, work="decode")
+        self._max_batch = max_batch
+        self._predicting = Splitter(max_batch, model=model.card.id, work="denoise")
+        self._decoding = Splitter(max_batch, model=model.card.id, work="decode")
         # One by one: a scheduler that fails has changed its state already and cannot be asked again.
         self._advancing = Splitter(1, model=model.card.id, work="advance")
 
@@ -43,12 +47,12 @@ class Group:
     def is_as_new(self) -> bool:
         """Whether nothing would be lost with the group: it is empty and has not been short of memory."""
         limits = {self._predicting.limit, self._decoding.limit}
-        return not self.running and limits == {self.model.max_batch}
+        return not self.running and limits == {self._max_batch}
 
     def begin(self, slots: Sequence[Slot]) -> list[tuple[Slot, Lost]]:
         """Takes pictures in; returns those that could not begin."""
         beginning = Splitter(len(slots), model=self.model.card.id, work="begin")
-        begun = beginning.run(slots, lambda part: self.model.family.begin(_records(part)))
+        begun = beginning.run(slots, lambda part: self.model.family.begin(_records(part), _initial_images(part)))
         lost = []
         for slot, denoising in zip(slots, begun, strict=True):
             if isinstance(denoising, Lost):
@@ -83,6 +87,11 @@ class Group:
         """Pictures of finished latents; None where the model's safety checker withheld one."""
         return self._decoding.run(slots, lambda part: self.model.family.decode(_denoisings(part)))
 
+    def decode_as_they_stand(self, slots: Sequence[Slot]) -> list[Image.Image | Lost | None]:
+        """Pictures between two steps, which are left as they are."""
+        standing = [one.as_it_stands() for one in _denoisings(slots)]
+        return self._decoding.run(standing, self.model.family.decode)
+
     def are_numbers(self, slots: Sequence[Slot]) -> list[bool]:
         """Whether the latents of pictures are free of NaN and infinity."""
         finite = torch.stack([one.latents.isfinite().all() for one in _denoisings(slots)])
@@ -97,6 +106,11 @@ class Group:
 
 def _records(slots: Sequence[Slot]) -> list[GenerationRecord]:
     return [slot.item.record for slot in slots]
+
+
+def _initial_images(slots: Sequence[Slot]) -> dict[str, Image.Image]:
+    items = [slot.item for slot in slots]
+    return {one.record.initial_image_content_hash: one.initial_image for one in items if one.initial_image is not None}
 
 
 def _denoisings(slots: Sequence[Slot]) -> list[Denoising]:

@@ -41,7 +41,19 @@ class Slot:
     def steps_left(self) -> int:
         """Denoising steps until the picture is done. Any thread may read it."""
         denoising = self.denoising
-        return self.item.record.steps if denoising is None else len(denoising.timesteps) - denoising.step
+        steps = self.item.record.denoising_steps
+        return steps if denoising is None else len(denoising.timesteps) - denoising.step
+
+    @property
+    def steps_done(self) -> int:
+        """Denoising steps done, from the first one on: some schedulers call the denoiser once more than there are."""
+        return max(self.item.record.denoising_steps - self.steps_left, 1)
+
+    @property
+    def is_preview_due(self) -> bool:
+        """Whether the step just done is one that the reader wants to see. The last one gives the picture itself."""
+        interval = self.item.preview_interval_steps
+        return not self.ended and interval > 0 and self.steps_left > 0 and self.steps_done % interval == 0
 
     def emit(self, event: EngineEvent) -> None:
         """Hands an event to the reader, from the engine thread; the last one lets the latents go."""
@@ -55,8 +67,8 @@ class Slot:
 class SlotSubmission:
     """Submission whose unread events lie in a dictionary.
 
-    A newer step event takes the place of an unread older one, so an item holds at most one event of each kind, and the
-    event loop is woken once however many events come before the reader runs.
+    A newer step or preview takes the place of an unread older one, so an item holds at most one event of each kind, and
+    the event loop is woken once however many events come before the reader runs.
     """
 
     def __init__(self, items: Sequence[EngineItem], key_of: Callable[[GenerationRecord], Hashable]) -> None:

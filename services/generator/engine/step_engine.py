@@ -15,6 +15,10 @@ in another batch shape. Mean absolute difference to the picture made alone, of 2
 
     CPU, float32        at most 0.05, mostly 0 (`tests/generator/engine/test_batch_mates.py`)
     GPU, any precision  not measured yet
+
+Deterministic pictures are the same to the bit on one machine and build. They are a group of their own that runs one
+picture at a time, so that no call ever has another shape: prompts are encoded, latents denoised and decoded alone.
+They pay for it with the gain of batching: they come at the pace of batches of one, in turns with other groups.
 """
 
 from __future__ import annotations
@@ -25,13 +29,14 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 
 import torch
+from PIL import Image
 
 from services.common.errors import CancelledError, LikenessError, Reason, UnavailableError
 from services.common.telemetry import get_logger
 from services.generator import metrics
 from services.generator.domain import EngineItem, GenerationRecord
 from services.generator.engine.admission import Admission
-from services.generator.engine.base import Engine, EngineStats, Failed, Finished, Queued, Started, StepDone
+from services.generator.engine.base import Engine, EngineStats, Failed, Finished, Preview, Queued, Started, StepDone
 from services.generator.engine.group import Group, GroupKey
 from services.generator.engine.pace import Pace
 from services.generator.engine.rotation import Rotation
@@ -109,14 +114,15 @@ class StepEngine(Engine):
         self._thread.join()
 
     def _key(self, record: GenerationRecord) -> GroupKey:
-        return GroupKey(record.model, self._models[record.model].family.group(record))
+        return GroupKey(record.model, self._models[record.model].family.group(record), record.deterministic)
 
     def _places(self, key: Hashable) -> int:
         group = self._groups.get(key)
-        if group is not None:
-            return group.limit
+        return self._largest_batch(key) if group is None else group.limit
+
+    def _largest_batch(self, key: Hashable) -> int:
         assert isinstance(key, GroupKey)
-        return self._models[key.model].max_batch
+        return 1 if key.deterministic else self._models[key.model].max_batch
 
     def _snapshot(self) -> list[Slot]:
         with self._lock:
@@ -160,7 +166,7 @@ class StepEngine(Engine):
         full: set[str] = set()
         for slot in waiting:
             model = self._models[slot.item.record.model]
-            group = self._groups.setdefault(slot.key, Group(model))
+            group = self._groups.setdefault(slot.key, Group(model, self._largest_batch(slot.key)))
             mates = chosen.setdefault(slot.key, [])
             if on_their_way[model.card.id] >= MAX_RUNNING_BATCHES * model.max_batch:
                 # Nobody passes the oldest that is kept out, or a rare size might wait for ever.
@@ -179,7 +185,7 @@ class StepEngine(Engine):
         for slot in batch:
             if not slot.has_started:
                 slot.has_started = True
-                slot.emit(Started(slot.item.item_id, slot.item.record.steps, len(batch)))
+                slot.emit(Started(slot.item.item_id, slot.item.record.denoising_steps, len(batch)))
         began = time.perf_counter()
         lost = group.step(batch)
         spent = time.perf_counter() - began
@@ -194,6 +200,7 @@ class StepEngine(Engine):
         stepped = [slot for slot in batch if not slot.ended]
         self._report(group.model.card.id, stepped, spent / len(batch))
         self._deliver(group, [slot for slot in stepped if not slot.steps_left])
+        self._show(group, [slot for slot in stepped if slot.is_preview_due])
 
     def _report(self, model: str, stepped: Sequence[Slot], seconds_per_picture: float) -> None:
         """Tells the readers of a step."""
@@ -203,11 +210,9 @@ class StepEngine(Engine):
             pace.step_seconds.add(now - slot.stepped_at)
             slot.stepped_at = now
             slot.denoiser_seconds += seconds_per_picture
-            record, left = slot.item.record, slot.steps_left
-            # Some schedulers call the denoiser once more than there are steps.
-            done = max(record.steps - left, 1)
-            seconds_left = (now - slot.started_at) / done * left + pace.decode_seconds.value
-            slot.emit(StepDone(slot.item.item_id, done, record.steps, seconds_left))
+            done, steps = slot.steps_done, slot.item.record.denoising_steps
+            seconds_left = (now - slot.started_at) / done * slot.steps_left + pace.decode_seconds.value
+            slot.emit(StepDone(slot.item.item_id, done, steps, seconds_left))
         metrics.STEPS.labels(model).inc(len(stepped))
 
     def _deliver(self, group: Group, done: Sequence[Slot]) -> None:
@@ -237,6 +242,15 @@ class StepEngine(Engine):
                 pace.decode_seconds.add(spent)
                 pace.item_seconds.add(slot.denoiser_seconds + spent / len(fine))
                 self._end(slot, Finished(slot.item, picture), "made")
+
+    def _show(self, group: Group, due: Sequence[Slot]) -> None:
+        """Shows pictures between two steps. One that cannot be shown is left out: the picture itself may still come."""
+        if not due:
+            return
+        fine = [slot for slot, is_fine in zip(due, group.are_numbers(due), strict=True) if is_fine]
+        for slot, picture in zip(fine, group.decode_as_they_stand(fine), strict=True):
+            if isinstance(picture, Image.Image):
+                slot.emit(Preview(slot.item.item_id, slot.steps_done, picture))
 
     def _end_cancelled(self) -> None:
         for slot in self._snapshot():

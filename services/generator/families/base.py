@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
 from PIL import Image
 
+from services.generator.adapters.switch import Adapters
 from services.generator.domain import GenerationRecord
 from services.generator.families.prompt_cache import PromptCache
+from services.generator.schedulers import Stepped
 
 Conditioning = Mapping[str, torch.Tensor]
 """What the denoiser is told of one picture, by name; tensors without a batch dimension. A guided picture carries its
 unconditional half under names of its own."""
+
+NO_IMAGES: Mapping[str, Image.Image] = MappingProxyType({})
 
 
 @dataclass
@@ -35,11 +40,19 @@ class Denoising:
     """Denoising steps done."""
     extra: dict[str, Any] = field(default_factory=dict)
     """What a family keeps for itself."""
+    clean: torch.Tensor | None = None
+    """What the scheduler took the finished latents for in the newest step, shaped as `latents`."""
 
     @property
     def is_done(self) -> bool:
         """Whether the latents are those of a finished picture."""
         return self.step >= len(self.timesteps)
+
+    def as_it_stands(self) -> Denoising:
+        """A copy that can be decoded between two steps."""
+        latents = self.latents if self.clean is None else self.clean.to(self.latents.dtype)
+        # Some decoders draw noise of their own: the picture's generator must stay as it is.
+        return replace(self, latents=latents, generator=torch.Generator("cpu").manual_seed(self.record.seed))
 
 
 class Family(ABC):
@@ -48,11 +61,15 @@ class Family(ABC):
     mixes_noise: ClassVar[bool] = False
     """Whether `begin` makes the initial noise of a record with a `noise_mix`; the model's card says so."""
 
+    takes_initial_image: ClassVar[bool] = False
+    """Whether `begin` starts from the initial image of a record with a `strength`; the model's card says so."""
+
     def __init__(self, pipeline: Any) -> None:
         """Takes a pipeline that is on its device and that nobody else uses from now on."""
         self.pipeline = pipeline
         self.device: torch.device = pipeline.device
         self.prompts = PromptCache()
+        self.adapters = Adapters(pipeline)
 
     @property
     def tokenizer(self) -> Any:
@@ -72,16 +89,30 @@ class Family(ABC):
         """
 
     @abstractmethod
-    def begin(self, records: Sequence[GenerationRecord]) -> list[Denoising]:
-        """Encodes prompts (in one pass where they are many) and draws the initial noise of pictures of one group."""
+    def begin(
+        self, records: Sequence[GenerationRecord], initial_images: Mapping[str, Image.Image] = NO_IMAGES
+    ) -> list[Denoising]:
+        """Encodes prompts (in one pass where they are many) and draws the initial noise of pictures of one group.
 
-    @abstractmethod
+        Prompts of a deterministic record go through the text encoder one by one.
+
+        Args:
+            records: Of one group.
+            initial_images: Those that the records name, by content hash, RGB in the size of the group's pictures.
+        """
+
     def predict(self, batch: Sequence[Denoising]) -> torch.Tensor:
         """Guided model output [B, ...] for pictures of one group at their own next steps, from one denoiser call.
 
         A guided and an unguided picture may share a call. What one picture gets does not depend on its batch mates but
         for rounding.
         """
+        self.adapters.use(batch[0].record)
+        return self._predict(batch)
+
+    @abstractmethod
+    def _predict(self, batch: Sequence[Denoising]) -> torch.Tensor:
+        """What `predict` gives, with the denoiser as it is."""
 
     @abstractmethod
     def decode(self, batch: Sequence[Denoising]) -> list[Image.Image | None]:
@@ -90,9 +121,9 @@ class Family(ABC):
     def advance(self, one: Denoising, output: torch.Tensor) -> None:
         """Takes the scheduler's step with a model output [...] of this picture."""
         timestep = one.timesteps[one.step]
-        one.latents = self._step(one, timestep, output)
+        one.latents, one.clean = self._step(one, timestep, output)
         one.step += 1
 
     @abstractmethod
-    def _step(self, one: Denoising, timestep: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+    def _step(self, one: Denoising, timestep: torch.Tensor, output: torch.Tensor) -> Stepped:
         """Latents [...] after the step."""

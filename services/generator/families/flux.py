@@ -43,7 +43,7 @@ class Flux(PipelineFamily):
         """Sides of pictures are multiples of it: latents are packed two by two."""
         return 2 * int(self.pipeline.vae_scale_factor)
 
-    def predict(self, batch: Sequence[Denoising]) -> torch.Tensor:
+    def _predict(self, batch: Sequence[Denoising]) -> torch.Tensor:
         """Velocity [B, patches, channels]."""
         latents = torch.stack([one.latents for one in batch])
         of_all = batch[0].conditioning

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Hashable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from PIL import Image
 
 from services.common.errors import InvalidInputError, Reason, UnavailableError
 from services.generator import noise, schedulers
+from services.generator.adapters.switch import selection
 from services.generator.domain import GenerationRecord
 from services.generator.families import guidance
-from services.generator.families.base import Conditioning, Denoising, Family
+from services.generator.families.base import NO_IMAGES, Conditioning, Denoising, Family
 
 PROMPT = "prompt_embeds"
 """Name of the text embedding [tokens, channels] in a picture's conditioning."""
+
+_ALONE = "alone"
+"""Marks prompts in the cache that were encoded one by one."""
+
+
+class Start(NamedTuple):
+    """Timesteps to do, and the latents [C, H, W] before the first of them."""
+
+    timesteps: tuple[torch.Tensor, ...]
+    latents: torch.Tensor
 
 
 class PipelineFamily(Family):
@@ -45,10 +56,12 @@ class PipelineFamily(Family):
         """Sides of pictures are multiples of it."""
 
     def group(self, record: GenerationRecord) -> Hashable:
-        """Size of the picture."""
-        return record.width_pixels, record.height_pixels
+        """Size of the picture, and its adapter with the scale."""
+        return record.width_pixels, record.height_pixels, selection(record)
 
-    def begin(self, records: Sequence[GenerationRecord]) -> list[Denoising]:
+    def begin(
+        self, records: Sequence[GenerationRecord], initial_images: Mapping[str, Image.Image] = NO_IMAGES
+    ) -> list[Denoising]:
         """Encodes prompts and draws noise as the pipeline does.
 
         Raises:
@@ -56,17 +69,45 @@ class PipelineFamily(Family):
         """
         for record in records:
             self._check(record)
-        texts = [record.prompt for record in records]
-        texts += [text for record in records if (text := self._unconditional_text(record)) is not None]
-        encoded = dict(zip(texts, self.prompts.get(texts, self._encode), strict=True))
-        return [self._begin(record, encoded) for record in records]
+        shared = [text for record in records if not record.deterministic for text in self._texts(record)]
+        self.adapters.use(records[0])
+        changed = self.adapters.text_selection(records[0])
+        keys = [(text, changed) for text in shared]
+        found = self.prompts.get(keys, lambda missing: self._encode([text for text, _ in missing]))
+        encoded = dict(zip(shared, found, strict=True))
+        return [
+            self._begin(
+                one,
+                self._encoded_alone(one, changed) if one.deterministic else encoded,
+                initial_images[one.initial_image_content_hash] if one.strength else None,
+            )
+            for one in records
+        ]
+
+    def _texts(self, record: GenerationRecord) -> list[str]:
+        unconditional = self._unconditional_text(record)
+        return [record.prompt] if unconditional is None else [record.prompt, unconditional]
+
+    def _encoded_alone(self, record: GenerationRecord, changed: Hashable) -> dict[str, Conditioning]:
+        """Texts of a deterministic record, encoded one by one: what was in a batch is rounded in another way."""
+
+        def encode(keys: list[tuple[str, Hashable, str]]) -> list[Conditioning]:
+            return [one for text, *_ in keys for one in self._encode([text])]
+
+        texts = self._texts(record)
+        found = self.prompts.get([(text, changed, _ALONE) for text in texts], encode)
+        return dict(zip(texts, found, strict=True))
 
     def _check(self, record: GenerationRecord) -> None:
+        if record.strength and not self.takes_initial_image:
+            raise InvalidInputError("initial_image", "is not taken by this model", allowed="unset")
         for field, side in (("width_pixels", record.width_pixels), ("height_pixels", record.height_pixels)):
             if side % self.size_multiple_pixels:
                 raise InvalidInputError(field, f"is {side}", allowed=f"multiples of {self.size_multiple_pixels}")
 
-    def _begin(self, record: GenerationRecord, encoded: dict[str, Conditioning]) -> Denoising:
+    def _begin(
+        self, record: GenerationRecord, encoded: dict[str, Conditioning], initial_image: Image.Image | None
+    ) -> Denoising:
         conditioning = dict(encoded[record.prompt])
         if self._is_guided(record):
             text = self._unconditional_text(record)
@@ -80,25 +121,38 @@ class PipelineFamily(Family):
         scheduler.set_timesteps(**self._timestep_arguments(record, scheduler), device="cpu")
         # On the CPU whatever the device: the same seed gives the same noise everywhere.
         generator = torch.Generator("cpu").manual_seed(record.seed)
-        drawn = self._noise(record, dtype, generator).to(self.device)
+        start = self._start(record, initial_image, scheduler, dtype, generator)
         return Denoising(
             record=record,
             conditioning=conditioning,
             scheduler=scheduler,
-            timesteps=tuple(scheduler.timesteps),
-            # Flow matching has no such number: it starts from the noise as it is.
-            latents=drawn * getattr(scheduler, "init_noise_sigma", 1.0),
+            timesteps=start.timesteps,
+            latents=start.latents,
             generator=generator,
         )
+
+    def _start(
+        self,
+        record: GenerationRecord,
+        initial_image: Image.Image | None,  # noqa: ARG002
+        scheduler: Any,
+        dtype: torch.dtype,
+        generator: torch.Generator,
+    ) -> Start:
+        """Where denoising starts: at the first timestep from noise. Families that take initial images know more."""
+        drawn = self._noise(record, dtype, generator).to(self.device)
+        # Flow matching has no such number: it starts from the noise as it is.
+        return Start(tuple(scheduler.timesteps), drawn * getattr(scheduler, "init_noise_sigma", 1.0))
 
     def _pictures(self, decoded: torch.Tensor) -> list[Image.Image | None]:
         """RGB pictures of the decoder's output [B, 3, H, W] from -1 to 1."""
         pictures: list[Image.Image | None] = self.pipeline.image_processor.postprocess(decoded, output_type="pil")
         return pictures
 
-    def _step(self, one: Denoising, timestep: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+    def _step(self, one: Denoising, timestep: torch.Tensor, output: torch.Tensor) -> schedulers.Stepped:
         # Some schedulers tell batch and channels apart: they get a batch of one.
-        return schedulers.step(one.scheduler, output[None], timestep, one.latents[None], one.generator)[0]
+        stepped = schedulers.step(one.scheduler, output[None], timestep, one.latents[None], one.generator)
+        return schedulers.Stepped(stepped.latents[0], stepped.clean[0])
 
     def _is_guided(self, record: GenerationRecord) -> bool:
         """Whether the denoiser is called for an unconditional half as well."""

@@ -47,7 +47,7 @@ class PixArt(PipelineFamily):
         """Sides of pictures are multiples of it: the transformer takes latents in patches."""
         return int(self.pipeline.vae_scale_factor * self.pipeline.transformer.config.patch_size)
 
-    def predict(self, batch: Sequence[Denoising]) -> torch.Tensor:
+    def _predict(self, batch: Sequence[Denoising]) -> torch.Tensor:
         """Guided model output [B, C, H, W], without the variance."""
         config = self.pipeline.transformer.config
         output: torch.Tensor = self.pipeline.transformer(

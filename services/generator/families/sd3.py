@@ -39,7 +39,7 @@ class StableDiffusion3(PipelineFamily):
         """Sides of pictures are multiples of it: the transformer takes latents in patches."""
         return int(self.pipeline.vae_scale_factor * self.pipeline.transformer.config.patch_size)
 
-    def predict(self, batch: Sequence[Denoising]) -> torch.Tensor:
+    def _predict(self, batch: Sequence[Denoising]) -> torch.Tensor:
         """Guided velocity [B, C, H, W]."""
         output: torch.Tensor = self.pipeline.transformer(
             hidden_states=guidance.both(batch, torch.stack([one.latents for one in batch])),

@@ -5,24 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl_img2img import retrieve_latents
 from PIL import Image
 
 from services.generator.domain import GenerationRecord
 from services.generator.families import guidance
 from services.generator.families.base import Conditioning, Denoising
-from services.generator.families.pipeline_family import (
-    PROMPT,
-    PipelineFamily,
-    by_text,
-    next_timesteps,
-    scaled_latents,
-    told,
-)
+from services.generator.families.image_to_image import ImageToImageFamily
+from services.generator.families.pipeline_family import PROMPT, by_text, next_timesteps, scaled_latents, told
 
 _POOLED, _SIZES, _SCALE = "pooled_prompt_embeds", "time_ids", "timestep_cond"
 
 
-class StableDiffusionXL(PipelineFamily):
+class StableDiffusionXL(ImageToImageFamily):
     """A StableDiffusionXLPipeline. Both encoders read the same prompt; nothing is cropped or scaled."""
 
     _needed_parts = ("text_encoder", "text_encoder_2")
@@ -32,7 +27,7 @@ class StableDiffusionXL(PipelineFamily):
         """Sides of pictures are multiples of it."""
         return int(self.pipeline.vae_scale_factor)
 
-    def predict(self, batch: Sequence[Denoising]) -> torch.Tensor:
+    def _predict(self, batch: Sequence[Denoising]) -> torch.Tensor:
         """Guided model output [B, C, H, W]."""
         output: torch.Tensor = self.pipeline.unet(
             guidance.both(batch, scaled_latents(batch)),
@@ -72,6 +67,26 @@ class StableDiffusionXL(PipelineFamily):
             return latents / float(config.scaling_factor)
         shift = latents.new_tensor(mean).view(1, -1, 1, 1)
         return latents * latents.new_tensor(deviation).view(1, -1, 1, 1) / float(config.scaling_factor) + shift
+
+    def _encode_picture(self, pixels: torch.Tensor, dtype: torch.dtype, generator: torch.Generator) -> torch.Tensor:
+        vae = self.pipeline.vae
+        own = vae.dtype
+        try:
+            if vae.config.force_upcast:
+                vae.to(torch.float32)
+                pixels = pixels.to(torch.float32)
+            latents = retrieve_latents(vae.encode(pixels), generator=generator).to(dtype)
+        finally:
+            vae.to(own)
+        return self._scaled(latents)
+
+    def _scaled(self, latents: torch.Tensor) -> torch.Tensor:
+        config = self.pipeline.vae.config
+        mean, deviation = config.get("latents_mean"), config.get("latents_std")
+        if mean is None or deviation is None:
+            return latents * float(config.scaling_factor)
+        shift = latents.new_tensor(mean).view(1, -1, 1, 1)
+        return (latents - shift) * float(config.scaling_factor) / latents.new_tensor(deviation).view(1, -1, 1, 1)
 
     def _encode(self, texts: list[str]) -> list[Conditioning]:
         states, _, pooled, _ = self.pipeline.encode_prompt(texts, device=self.device, do_classifier_free_guidance=False)

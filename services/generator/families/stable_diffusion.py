@@ -5,24 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img import retrieve_latents
 from PIL import Image
 
 from services.generator.domain import GenerationRecord
 from services.generator.families import guidance
 from services.generator.families.base import Conditioning, Denoising
-from services.generator.families.pipeline_family import (
-    PROMPT,
-    PipelineFamily,
-    by_text,
-    next_timesteps,
-    scaled_latents,
-)
+from services.generator.families.image_to_image import ImageToImageFamily
+from services.generator.families.pipeline_family import PROMPT, by_text, next_timesteps, scaled_latents
 
 _SCALE = "timestep_cond"
 _SIZE_MULTIPLE_PIXELS = 8
 
 
-class StableDiffusion(PipelineFamily):
+class StableDiffusion(ImageToImageFamily):
     """A StableDiffusionPipeline, with or without a safety checker."""
 
     _needed_parts = ("text_encoder",)
@@ -32,7 +28,7 @@ class StableDiffusion(PipelineFamily):
         """Sides of pictures are multiples of it: 8, as the pipeline has it for every autoencoder."""
         return _SIZE_MULTIPLE_PIXELS
 
-    def predict(self, batch: Sequence[Denoising]) -> torch.Tensor:
+    def _predict(self, batch: Sequence[Denoising]) -> torch.Tensor:
         """Guided model output [B, C, H, W]."""
         output: torch.Tensor = self.pipeline.unet(
             guidance.both(batch, scaled_latents(batch)),
@@ -55,6 +51,11 @@ class StableDiffusion(PipelineFamily):
         shown = [True] * len(batch) if flags is None else [not flag for flag in flags]
         pictures = pipeline.image_processor.postprocess(checked, output_type="pil", do_denormalize=shown)
         return [picture if visible else None for picture, visible in zip(pictures, shown, strict=True)]
+
+    def _encode_picture(self, pixels: torch.Tensor, dtype: torch.dtype, generator: torch.Generator) -> torch.Tensor:  # noqa: ARG002
+        vae = self.pipeline.vae
+        latents: torch.Tensor = retrieve_latents(vae.encode(pixels), generator=generator)
+        return latents * float(vae.config.scaling_factor)
 
     def _encode(self, texts: list[str]) -> list[Conditioning]:
         states, _ = self.pipeline.encode_prompt(texts, self.device, 1, do_classifier_free_guidance=False)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from services.generator import schedulers
 from services.generator.domain import GenerationRecord
-from services.generator.families.base import Family
+from services.generator.families.base import NO_IMAGES, Family
 
 LATENT_TOLERANCE = 1e-4
 """Largest difference of a latent after any step, in float32 on the CPU."""
@@ -80,10 +81,16 @@ def stock(pipeline: Any, record: GenerationRecord, **options: Any) -> Run:
 
 
 @torch.inference_mode()
-def together(family: Family, records: Sequence[GenerationRecord], *, gap: int = 0) -> list[Run]:
+def together(
+    family: Family,
+    records: Sequence[GenerationRecord],
+    *,
+    gap: int = 0,
+    initial_images: Mapping[str, Image.Image] = NO_IMAGES,
+) -> list[Run]:
     """Pictures denoised in shared calls by the family; each joins `gap` calls after the one before it."""
     assert len({family.group(record) for record in records}) == 1
-    pictures = family.begin(records)
+    pictures = family.begin(records, initial_images)
     after: list[list[torch.Tensor]] = [[] for _ in records]
     call = 0
     while not all(one.is_done for one in pictures):

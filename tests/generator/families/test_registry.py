@@ -29,6 +29,11 @@ def test_each_stock_pipeline_has_its_family(pipeline: type, family: type) -> Non
     assert family_of(pipeline.__new__(pipeline)) is family
 
 
+def test_pictures_start_from_others_where_the_denoiser_is_a_unet() -> None:
+    families = (StableDiffusion, StableDiffusionXL, StableDiffusion3, Flux, PixArt)
+    assert [family.takes_initial_image for family in families] == [True, True, False, False, False]
+
+
 def test_a_pipeline_of_no_family_is_named_with_the_families_there_are() -> None:
     with pytest.raises(UnavailableError) as refused:
         family_of(diffusers.DDPMPipeline.__new__(diffusers.DDPMPipeline))
