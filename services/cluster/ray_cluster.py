@@ -50,9 +50,6 @@ ENVIRONMENT = {
     # /dev/shm is small in many containers; the object store is hardly used.
     "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE": "1",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    # Replicas share the cores: threads that spin while they wait for a mate that has none make it wait longer. Measured
-    # on 2 cores beside other work: a picture in 0.4 s instead of 3 s.
-    "OMP_WAIT_POLICY": "PASSIVE",
 }
 
 _ERROR_LINE = re.compile(r"^(?:[\w.]+\.)?(\w+(?:Error|Exception)): (.+)$", re.MULTILINE)

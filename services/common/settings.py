@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     log_level: str = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
     torch_threads: int = Field(default=0, ge=0)
-    """Threads torch uses in each replica; 0 means all cores."""
+    """Threads torch uses in each replica; 0 means all cores, in the embedded cluster half of them."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     lpips_weights_dir: Path | None = None
