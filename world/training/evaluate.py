@@ -1,7 +1,8 @@
 """The gates of the embedded models: ``python -m world.training.evaluate``.
 
 Everything generated is judged by the judge classifier (trained on drawings only), with the right answers from the
-scene and not from any text model. Writes ``benchmarks/results/embedded_models.json`` and the contact sheet.
+scene and not from any text model. Writes ``benchmarks/results/embedded_models.json``
+and the contact sheet.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from world.training.common import MODELS, ROOT, SEED, hardware
 from world.training.scores import per_kind, summary
 from world.training.sheet import save_sheet
 
-RESULTS = ROOT / "benchmarks" / "results" / "embedded_models.json"
+RESULTS = (ROOT / "benchmarks" / "results" if MODELS == ROOT / "models" else MODELS) / "embedded_models.json"
+"""Models elsewhere (a trial) keep their results to themselves."""
 SPLITS = ("seen", "held_out")
 SIZE_LIMIT_MB, SECONDS_LIMIT = 40.0, 0.5
 
