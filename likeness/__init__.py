@@ -39,6 +39,7 @@ from likeness._options import GenerationOptions, LoopOptions, RegenerationOption
 from likeness._retry import RetryPolicy
 from likeness._types import (
     AbsentMetric,
+    Adapter,
     Alignment,
     AlignmentGain,
     Aspect,
@@ -52,6 +53,7 @@ from likeness._types import (
     GeneratedImage,
     GenerationEvent,
     GenerationLimits,
+    GenerationPreview,
     GenerationProgress,
     GenerationRecord,
     HeadRecipe,
@@ -65,6 +67,7 @@ from likeness._types import (
     ModelList,
     NoisePart,
     ObjectNode,
+    Priority,
     Profile,
     ProfileVersion,
     PromptEdit,
@@ -91,6 +94,7 @@ __version__ = "0.1.0"
 __all__ = [
     "DEFAULT_ADDRESS",
     "AbsentMetric",
+    "Adapter",
     "Alignment",
     "AlignmentGain",
     "AlreadyExists",
@@ -119,6 +123,7 @@ __all__ = [
     "GenerationEvent",
     "GenerationLimits",
     "GenerationOptions",
+    "GenerationPreview",
     "GenerationProgress",
     "GenerationRecord",
     "HeadRecipe",
@@ -139,6 +144,7 @@ __all__ = [
     "NotFound",
     "ObjectNode",
     "Overloaded",
+    "Priority",
     "Profile",
     "ProfileVersion",
     "PromptEdit",

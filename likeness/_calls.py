@@ -166,6 +166,12 @@ def score(
 
 def generate_images(prompt: str, options: GenerationOptions) -> Call[t.GenerationEvent | None]:
     given = checked(options, GenerationOptions)
+    given["preview_interval_steps"] = given.pop("preview_every", 0)
+    for name in ("initial_image", "mask"):
+        if given.get(name) is not None:
+            given[name] = to_message(given[name])
+    if "priority" in given:
+        given["priority"] = f"PRIORITY_{given['priority'].upper()}"
     request = build(image.GenerateImagesRequest, prompt=prompt, request_id=new_id(), **given)
     return service_call(
         "ImageService", "GenerateImages", request, image.GenerateImagesResponse, _convert.generation_event

@@ -92,6 +92,14 @@ def _record(item: model_pb2.GenerationRecord) -> t.GenerationRecord:
         model=item.model,
         model_revision=item.model_revision,
         noise_mix=tuple(t.NoisePart(part.seed, part.weight, tuple(part.cells)) for part in item.noise_mix),
+        deterministic=item.deterministic,
+        strength=item.strength,
+        initial_image_content_hash=item.initial_image_content_hash,
+        mask_content_hash=item.mask_content_hash,
+        second_strength=item.second_strength,
+        adapter=item.adapter,
+        adapter_scale=item.adapter_scale,
+        adapter_revision=item.adapter_revision,
     )
 
 
@@ -189,6 +197,8 @@ def generation_event(answer: image_service_pb2.GenerateImagesResponse) -> t.Gene
             step = answer.step
             left = step.time_left.ToMilliseconds() / 1000 if step.HasField("time_left") else None
             return t.GenerationProgress(number, seed, step.step, step.total_steps, seconds_left=left)
+        case "preview":
+            return t.GenerationPreview(number, seed, answer.preview.step, answer.preview.data)
         case "image":
             made = answer.image
             facts = image_info(made.info), _record(made.record), made.prompt_truncated
@@ -242,7 +252,14 @@ def _model(item: model_pb2.Model) -> t.Model:
             schedulers=tuple(limits.schedulers),
             token_limit=limits.token_limit,
             mixes_noise=limits.mixes_noise,
+            takes_initial_image=limits.takes_initial_image,
+            takes_negative_prompt=limits.takes_negative_prompt,
+            takes_guidance_scale=limits.takes_guidance_scale,
         ),
+        adapters=tuple(t.Adapter(one.id, one.revision, one.license, one.absent_reason) for one in item.adapters),
+        load_state=enum_name(model_pb2.LoadState, "LOAD_STATE_", item.load_state),
+        load_problem=item.load_problem,
+        size_bytes=item.size_bytes,
     )
 
 

@@ -8,7 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing
-from typing import Unpack
+from typing import TypeVar, Unpack
 
 from likeness import _calls
 from likeness import _types as t
@@ -16,6 +16,8 @@ from likeness._call import Call, Result
 from likeness._errors import LikenessError
 from likeness._options import GenerationOptions
 from likeness._retry import RetryPolicy
+
+Event = TypeVar("Event")
 
 
 class GenerationMethods(ABC):
@@ -32,6 +34,7 @@ class GenerationMethods(ABC):
         prompt: str,
         *,
         on_progress: Callable[[t.GenerationProgress], None] | None = None,
+        on_preview: Callable[[t.GenerationPreview], None] | None = None,
         **options: Unpack[GenerationOptions],
     ) -> tuple[t.GeneratedImage, ...]:
         """Makes pictures from a prompt, outside any session; returns them in the order of their seeds.
@@ -45,23 +48,33 @@ class GenerationMethods(ABC):
         Args:
             prompt: 1 to 2,000 characters.
             on_progress: Called while pictures wait and after denoising steps.
+            on_preview: Called with pictures as they stand, if `preview_every` asks for them.
             options: Those of `GenerationOptions`.
 
         Raises:
             InvalidArgument: A value is not allowed; `field` says which.
-            NotFound: There is no such model.
+            NotFound: There is no such model, or no such picture to start from.
+            OSError: A file of the options cannot be read.
             DeadlineExceeded: Not all pictures were done in the client's `timeout_seconds`.
         """
         made = []
         for event in self.generate_events(prompt, **options):
-            if isinstance(event, t.GeneratedImage):
-                made.append(event)
-            elif on_progress is not None:
-                on_progress(event)
+            match event:
+                case t.GeneratedImage():
+                    made.append(event)
+                case t.GenerationPreview():
+                    if on_preview is not None:
+                        on_preview(event)
+                case t.GenerationProgress():
+                    if on_progress is not None:
+                        on_progress(event)
         return tuple(sorted(made, key=_number))
 
     def generate_events(self, prompt: str, **options: Unpack[GenerationOptions]) -> Iterator[t.GenerationEvent]:
-        """As `generate`, but yields progress and pictures as they come. Leaving the iterator stops the denoising."""
+        """As `generate`, but yields progress, previews and pictures as they come.
+
+        Leaving the iterator stops the denoising.
+        """
         call = _calls.generate_images(prompt, options)
         deadline, failures = time.monotonic() + self._timeout_seconds, 0
         while True:
@@ -94,18 +107,20 @@ class AsyncGenerationMethods(ABC):
         prompt: str,
         *,
         on_progress: Callable[[t.GenerationProgress], Awaitable[None] | None] | None = None,
+        on_preview: Callable[[t.GenerationPreview], Awaitable[None] | None] | None = None,
         **options: Unpack[GenerationOptions],
     ) -> tuple[t.GeneratedImage, ...]:
-        """As `Client.generate`; `on_progress` may be a coroutine function."""
+        """As `Client.generate`; `on_progress` and `on_preview` may be coroutine functions."""
         made = []
         async with aclosing(self.generate_events(prompt, **options)) as events:
             async for event in events:
-                if isinstance(event, t.GeneratedImage):
-                    made.append(event)
-                elif on_progress is not None:
-                    answer = on_progress(event)
-                    if inspect.isawaitable(answer):
-                        await answer
+                match event:
+                    case t.GeneratedImage():
+                        made.append(event)
+                    case t.GenerationPreview():
+                        await _told(on_preview, event)
+                    case t.GenerationProgress():
+                        await _told(on_progress, event)
         return tuple(sorted(made, key=_number))
 
     async def generate_events(
@@ -129,6 +144,12 @@ class AsyncGenerationMethods(ABC):
                 if delay is None or time.monotonic() + delay >= deadline:
                     raise
             await asyncio.sleep(delay)
+
+
+async def _told(listener: Callable[[Event], Awaitable[None] | None] | None, event: Event) -> None:
+    answer = None if listener is None else listener(event)
+    if inspect.isawaitable(answer):
+        await answer
 
 
 def _left(deadline: float) -> float:

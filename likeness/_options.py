@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
+from likeness._types import ImageSource, Priority
+
 
 class SessionOptions(TypedDict, total=False):
     """How the candidates of a session are made and scored.
@@ -71,6 +73,16 @@ class GenerationOptions(TypedDict, total=False):
         scheduler: One of the model's.
         model: Generator model.
         keep: True stores the pictures for good, so that other calls can name them by content hash.
+        initial_image: Picture to start from, brought to the asked size; needs `strength`.
+        strength: How much of the initial image is made anew, above 0, up to 1.
+        mask: Where the initial image is made anew: white is made anew, black stays, grey between.
+        second_strength: Noises the finished picture again to this part of the steps and denoises it a second time; only
+            with an initial image and without a mask.
+        adapter: One of the model's adapters.
+        adapter_scale: How much of the adapter, -4 to 4; 1 if left out.
+        preview_every: Sends a preview after every so many denoising steps; each costs a decode.
+        deterministic: True gives the same pixels to the bit for the same request, and takes longer.
+        priority: Which waiting pictures begin first; INTERACTIVE if left out.
     """
 
     count: int | None
@@ -83,6 +95,15 @@ class GenerationOptions(TypedDict, total=False):
     scheduler: str
     model: str
     keep: bool
+    initial_image: ImageSource | None
+    strength: float | None
+    mask: ImageSource | None
+    second_strength: float | None
+    adapter: str
+    adapter_scale: float | None
+    preview_every: int
+    deterministic: bool
+    priority: Priority
 
 
 class RegenerationOptions(SessionOptions, LoopOptions, total=False):

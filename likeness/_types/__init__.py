@@ -3,7 +3,9 @@
 from likeness._types.generation import (
     GeneratedImage,
     GenerationEvent,
+    GenerationPreview,
     GenerationProgress,
+    Priority,
 )
 from likeness._types.images import (
     GenerationRecord,
@@ -40,6 +42,7 @@ from likeness._types.sessions import (
 )
 from likeness._types.system import (
     AbsentMetric,
+    Adapter,
     ComponentStatus,
     GenerationLimits,
     Health,
@@ -63,6 +66,7 @@ from likeness._types.understanding import (
 
 __all__ = [
     "AbsentMetric",
+    "Adapter",
     "Alignment",
     "AlignmentGain",
     "Aspect",
@@ -76,6 +80,7 @@ __all__ = [
     "GeneratedImage",
     "GenerationEvent",
     "GenerationLimits",
+    "GenerationPreview",
     "GenerationProgress",
     "GenerationRecord",
     "HeadRecipe",
@@ -89,6 +94,7 @@ __all__ = [
     "ModelList",
     "NoisePart",
     "ObjectNode",
+    "Priority",
     "Profile",
     "ProfileVersion",
     "PromptEdit",

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from PIL import Image
 
 from likeness._types.images import GenerationRecord, ImageInfo
 from likeness._types.scores import ItemError
+
+
+class Priority(StrEnum):
+    """Which waiting pictures begin first: BATCH is work nobody waits for, NORMAL as those of automatic loops."""
+
+    BATCH = "batch"
+    NORMAL = "normal"
+    INTERACTIVE = "interactive"
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,27 @@ class GenerationProgress:
     total_steps: int
     items_ahead: int = 0
     seconds_left: float | None = None
+
+
+@dataclass(frozen=True)
+class GenerationPreview:
+    """A picture as it stands after a denoising step (live): of several that wait to be read, only the newest may come.
+
+    Attributes:
+        number: Which picture of the call, from 1.
+        step: Denoising steps done.
+        jpeg: The picture, its longest side at most 256 pixels.
+    """
+
+    number: int
+    seed: int
+    step: int
+    jpeg: bytes = field(repr=False)
+
+    @property
+    def image(self) -> Image.Image:
+        """The picture."""
+        return _opened(self.jpeg)
 
 
 @dataclass(frozen=True)
@@ -55,12 +85,14 @@ class GeneratedImage:
     @property
     def image(self) -> Image.Image | None:
         """The picture; None if it failed."""
-        if self.error is not None:
-            return None
-        picture = Image.open(io.BytesIO(self.png))
-        picture.load()
-        return picture
+        return None if self.error is not None else _opened(self.png)
 
 
-GenerationEvent = GenerationProgress | GeneratedImage
+GenerationEvent = GenerationProgress | GenerationPreview | GeneratedImage
 """What `generate_events` yields; each picture's last event is a GeneratedImage."""
+
+
+def _opened(data: bytes) -> Image.Image:
+    picture = Image.open(io.BytesIO(data))
+    picture.load()
+    return picture

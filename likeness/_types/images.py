@@ -43,6 +43,17 @@ class GenerationRecord:
 
     The initial noise is, at each place, the weighted sum of the mix's noises over the root of the sum of squared
     weights; without a mix it is that of `seed` alone.
+
+    Attributes:
+        deterministic: Whether the picture shared no batch: the same record gives the same pixels to the bit on the same
+            hardware and software.
+        strength: How much of the initial image was made anew: `steps` times it, rounded down, are the steps that were
+            done. 0 if there was no initial image.
+        initial_image_content_hash: Address of the initial image; empty if there was none.
+        mask_content_hash: Address of the mask; empty if there was none.
+        second_strength: The same for a second pass over the finished picture; 0 if there was none.
+        adapter: Adapter of the model; empty if none.
+        adapter_scale: How much of it; 0 if none.
     """
 
     prompt: str
@@ -56,3 +67,11 @@ class GenerationRecord:
     model: str
     model_revision: str
     noise_mix: tuple[NoisePart, ...] = ()
+    deterministic: bool = False
+    strength: float = 0.0
+    initial_image_content_hash: str = ""
+    mask_content_hash: str = ""
+    second_strength: float = 0.0
+    adapter: str = ""
+    adapter_scale: float = 0.0
+    adapter_revision: str = ""

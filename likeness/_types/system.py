@@ -8,7 +8,11 @@ from enum import StrEnum
 
 @dataclass(frozen=True)
 class GenerationLimits:
-    """Allowed and default values of a generator model. The first scheduler is the default."""
+    """Allowed and default values of a generator model. The first scheduler is the default.
+
+    Attributes:
+        takes_initial_image: Whether pictures can start from an initial image, and so with a mask or in two rounds.
+    """
 
     default_steps: int
     max_steps: int
@@ -20,11 +24,35 @@ class GenerationLimits:
     schedulers: tuple[str, ...]
     token_limit: int
     mixes_noise: bool
+    takes_initial_image: bool
+    takes_negative_prompt: bool
+    takes_guidance_scale: bool
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A small change of a generator model's weights (LoRA) that a picture can be made with.
+
+    Attributes:
+        absent_reason: Why it cannot be used, for people; empty if it can.
+    """
+
+    id: str
+    revision: str
+    license: str
+    absent_reason: str = ""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model that a service runs; role is "generator", "embedder" or "language"."""
+    """A model that a service runs; role is "generator", "embedder" or "language".
+
+    Attributes:
+        load_state: "loaded", "loading", "not_loaded" (the next request loads it) or "failed"; "unspecified" where the
+            service keeps all its models loaded.
+        load_problem: Why it could not be loaded, for people; empty unless that failed.
+        size_bytes: Of its parameters; 0 if the service does not say.
+    """
 
     id: str
     revision: str
@@ -33,6 +61,10 @@ class Model:
     embedded: bool
     license: str
     generation_limits: GenerationLimits | None = None
+    adapters: tuple[Adapter, ...] = ()
+    load_state: str = "unspecified"
+    load_problem: str = ""
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""Pictures as they are made: a live region in a terminal, nothing elsewhere; the table of files comes at the end."""
+"""Pictures as they are made: a live region in a terminal, elsewhere a line a preview; a table of files comes later."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -9,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from likeness import GeneratedImage, GenerationEvent
+from likeness import GeneratedImage, GenerationPreview, GenerationProgress
 from likeness._numbers import seconds_text
 from likeness.cli.loop_view import step_bar
 from likeness.cli.output import Output
@@ -20,7 +21,8 @@ class GenerationView:
 
     def __init__(self, output: Output) -> None:
         self._output = output
-        self._newest: dict[int, GenerationEvent] = {}
+        self._newest: dict[int, GenerationProgress | GeneratedImage] = {}
+        self._previews: dict[int, str] = {}
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -38,18 +40,29 @@ class GenerationView:
         if self._live is not None:
             self._live.stop()
 
-    def show(self, event: GenerationEvent) -> None:
+    def show(self, event: GenerationProgress | GeneratedImage) -> None:
         """Takes in an event."""
         self._newest[event.number] = event
+
+    def show_preview(self, preview: GenerationPreview, path: Path) -> None:
+        """Takes in a preview that was written to a file."""
+        self._previews[preview.number] = path.name
+        if self._output.json:
+            self._output.value({"file": str(path), "preview": preview})
+        elif self._live is None:
+            newest = self._newest.get(preview.number)
+            total = f" of {newest.total_steps}" if isinstance(newest, GenerationProgress) else ""
+            self._output.say(f"{path}  step {preview.step}{total}")
 
     def _region(self) -> Table:
         table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
         for number, event in sorted(self._newest.items()):
-            table.add_row(f" {number}", Text(f"seed {event.seed}", style="dim"), *_state(event))
+            preview = "" if isinstance(event, GeneratedImage) else self._previews.get(number, "")
+            table.add_row(f" {number}", Text(f"seed {event.seed}", style="dim"), *_state(event), preview)
         return table
 
 
-def _state(event: GenerationEvent) -> tuple[Text | Table, str]:
+def _state(event: GenerationProgress | GeneratedImage) -> tuple[Text | Table, str]:
     if isinstance(event, GeneratedImage):
         return (Text("failed", style="red") if event.error else Text("done", style="green")), ""
     if event.items_ahead and not event.total_steps:

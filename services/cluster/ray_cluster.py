@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import json
 import logging
+import math
 import os
 import re
 import secrets
@@ -22,6 +23,7 @@ from typing import Any, NoReturn
 
 from services.cluster.grpc_proxy import SERVICERS
 from services.cluster.processes import StartError, spawn, stop
+from services.cluster.resources import need_of, too_few_gpus
 from services.common.settings import MAX_MESSAGE_BYTES, MEBIBYTE
 
 PART = "ray"
@@ -50,6 +52,9 @@ ENVIRONMENT = {
     # /dev/shm is small in many containers; the object store is hardly used.
     "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE": "1",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    # Ray makes its workers nicer by 15, so that proxy and replicas starve beside any other work of the machine. They
+    # have the niceness of who starts the cluster, as gateway and stores do.
+    "RAY_worker_niceness": "0",
 }
 
 _ERROR_LINE = re.compile(r"^(?:[\w.]+\.)?(\w+(?:Error|Exception)): (.+)$", re.MULTILINE)
@@ -183,16 +188,23 @@ def _leave(*_: object) -> NoReturn:
 
 
 def _serve(options: argparse.Namespace, applications: Mapping[str, str], say: Say) -> None:
+    import ray
     from ray import serve
     from ray.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
     from ray.serve.schema import LoggingConfig
 
     # Imports and model lookups come before Ray: a profile that cannot work fails at once.
     built = {name: _build(name, path) for name, path in applications.items()}
-    _init_ray(options.temp_dir)
+    needs = {name: need_of(application) for name, application in built.items()}
+    _init_ray(options.temp_dir, math.ceil(sum(need.most_replicas * need.cpus for need in needs.values())))
     # Ray has put its own handler in place.
     signal.signal(signal.SIGTERM, _leave)
     say({"part": PART, "state": "ready"})
+    gpus: float = ray.cluster_resources().get("GPU", 0)  # type: ignore[no-untyped-call]
+    for name, need in needs.items():
+        # Serve would wait for more, for ever.
+        if reason := too_few_gpus(name, need, gpus):
+            raise _NotDeployedError(name, reason)
     quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
     serve.start(
         proxy_location=ProxyLocation.HeadOnly,
@@ -208,14 +220,15 @@ def _serve(options: argparse.Namespace, applications: Mapping[str, str], say: Sa
     _wait(set(built), say)
 
 
-def _init_ray(temp_dir: str) -> None:
+def _init_ray(temp_dir: str, needed_cpus: int) -> None:
     import ray
 
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     for tries_left in range(INIT_TRIES - 1, -1, -1):
         try:
             ray.init(
-                num_cpus=max(MIN_CPUS, cpus),
+                # Ray only counts them: replicas that are asked for share what there is.
+                num_cpus=max(MIN_CPUS, cpus, needed_cpus),
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
                 logging_level=logging.WARNING,

@@ -15,6 +15,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from services.cluster.events import Reporter
 from services.cluster.processes import StartError
 from services.cluster.state import ClusterState, Home
@@ -38,8 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--stay", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     given = {"profile": options.profile, "home": options.home}
-    settings = Settings(**{name: value for name, value in given.items() if value is not None})
     reporter = Reporter(as_json=options.json)
+    try:
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        reporter.failed(StartError("settings", _reasons(error)))
+        return 1
     home = Home(settings.home)
     try:
         load_profile(settings.profile)
@@ -56,6 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     supervisor = Supervisor(home, settings, reporter, watch_parent=not options.stay)
     return asyncio.run(supervisor.run())
+
+
+def _reasons(error: ValidationError) -> str:
+    """What is wrong with each setting; those of several settings name them themselves."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    named = [(".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, ")) for one in found]
+    return "; ".join(f"{name}: {reason}" if name else reason for name, reason in named)
 
 
 def _lock(home: Home) -> bool:

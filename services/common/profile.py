@@ -50,8 +50,13 @@ class GeneratorModel(_Frozen):
     size_multiple_pixels: int = 8
     max_side_pixels: int = 1024
     max_batch: int = Field(default=8, ge=1, le=256)
+    max_decode_pixels: int = Field(default=2 * 1024 * 1024, ge=64 * 64)
+    """Pixels in one call of the decoder. Batches above it are decoded in parts, and a picture above it in tiles if the
+    autoencoder can. The default leaves the sizes that stock models are made for whole."""
     adapters: tuple[Adapter, ...] = ()
-    """All are loaded with the model; a picture is made with one of them or none."""
+    """A picture is made with one of them or none."""
+    max_loaded_adapters: int | None = Field(default=None, ge=1)
+    """Adapters that stay loaded when no picture uses them, least recently used out first; None: all."""
 
     @model_validator(mode="after")
     def _adapters_with_ids_of_their_own(self) -> Self:

@@ -7,15 +7,18 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.common.replicas import ReplicaSettings
+
 MEBIBYTE = 1024 * 1024
 MAX_MESSAGE_BYTES = 64 * MEBIBYTE
 """Largest gRPC message on every hop: client, gateway, Serve proxy, replica."""
 
 
-class Settings(BaseSettings):
-    """What an operator can set. The profile says which models run; this says where and how."""
+class Settings(ReplicaSettings, BaseSettings):
+    """What an operator can set. The profile says which models run; this says where, how and in how many replicas."""
 
-    model_config = SettingsConfigDict(env_prefix="LIKENESS_", frozen=True, extra="ignore")
+    # An error that showed its input would show keys.
+    model_config = SettingsConfigDict(env_prefix="LIKENESS_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     home: Path = Field(default_factory=lambda: Path.home() / ".likeness")
     """Folder for embedded stores, pictures and logs."""
@@ -61,6 +64,9 @@ class Settings(BaseSettings):
     """Threads torch uses in each replica; 0 means all cores, in the embedded cluster half of them."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    generator_memory_mib: int | None = Field(default=None, ge=1)
+    """Memory for parameters of generator models in each replica, in MiB; models beyond it take turns. None: all models
+    of the profile stay loaded."""
     lpips_weights_dir: Path | None = None
     """Folder with the ImageNet backbones of LPIPS and DISTS (docs/metrics.md); None looks in the usual places."""
     llm_base_url: str | None = None

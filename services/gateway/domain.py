@@ -156,6 +156,14 @@ class GenerationRecord:
     model: str
     model_revision: str
     noise_mix: tuple[NoisePart, ...] = ()
+    deterministic: bool = False
+    strength: float = 0.0
+    initial_image_content_hash: str = ""
+    mask_content_hash: str = ""
+    second_strength: float = 0.0
+    adapter: str = ""
+    adapter_scale: float = 0.0
+    adapter_revision: str = ""
 
 
 @dataclass(frozen=True)

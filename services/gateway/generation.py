@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -17,6 +17,9 @@ from services.common.errors import (
     Reason,
     UnavailableError,
 )
+from services.common.images import MAX_BYTES
+from services.common.settings import MEBIBYTE
+from services.gateway.batches import MAX_CALL_BYTES
 from services.gateway.decoding import image_info
 from services.gateway.domain import GenerationRecord, ImageInfo, ItemError
 from services.gateway.loops.retry import Attempts, RetryPolicy, retried
@@ -25,9 +28,14 @@ from services.gateway.ports import (
     GenerationEvent,
     GenerationFailure,
     GenerationItem,
+    GenerationPreview,
     GenerationProgress,
     GeneratorPort,
+    ObjectStore,
+    Priority,
 )
+from services.gateway.profiles.model import PictureInput
+from services.gateway.scorable import ScorableImage
 from services.gateway.sessions import validation
 from services.gateway.store.images import ImageRepository
 
@@ -56,6 +64,15 @@ class GenerationInput:
     scheduler: str = ""
     model: str = ""
     keep: bool = False
+    initial_image: PictureInput | None = None
+    strength: float | None = None
+    mask: PictureInput | None = None
+    second_strength: float | None = None
+    adapter: str = ""
+    adapter_scale: float | None = None
+    preview_interval_steps: int = 0
+    deterministic: bool = False
+    priority: Priority = Priority.INTERACTIVE
     request_id: str = ""
 
 
@@ -75,17 +92,24 @@ class ImageUpdate:
 
     number: int
     seed: int
-    event: GenerationProgress | FinishedImage | ItemError
+    event: GenerationProgress | GenerationPreview | FinishedImage | ItemError
 
 
 class ImageGeneration:
     """Makes pictures for callers who wait for them."""
 
     def __init__(
-        self, generator: GeneratorPort, images: ImageRepository, *, retry: RetryPolicy, timeout_seconds: float
+        self,
+        generator: GeneratorPort,
+        images: ImageRepository,
+        objects: ObjectStore,
+        *,
+        retry: RetryPolicy,
+        timeout_seconds: float,
     ) -> None:
         self._generator = generator
         self._images = images
+        self._objects = objects
         self._retry = retry
         self._timeout_seconds = timeout_seconds
 
@@ -94,8 +118,8 @@ class ImageGeneration:
     ) -> AsyncGenerator[ImageUpdate, None]:
         """Streams updates until every picture is done or has failed. Closing the iterator cancels the denoising.
 
-        It reads from the generator only as fast as it is read, and the generator replaces progress that waits: a slow
-        reader costs no memory here, and gets the newest progress and every picture.
+        It reads from the generator only as fast as it is read, and the generator replaces progress and previews that
+        wait: a slow reader costs no memory here, and gets the newest of them and every picture.
 
         Args:
             asked: What to make.
@@ -104,17 +128,17 @@ class ImageGeneration:
 
         Raises:
             InvalidInputError: a field is not allowed; `field` is this request's, also where the generator found it.
-            NotFoundError: MODEL_NOT_FOUND.
-            OverloadedError: QUEUE_FULL; no picture was begun.
-            UnavailableError: the generator, or a store while pictures are kept, does not answer.
+            NotFoundError: MODEL_NOT_FOUND; IMAGE_NOT_FOUND for a content hash.
+            OverloadedError: QUEUE_FULL, with the time after which to try again; no picture was begun.
+            UnavailableError: the generator, or a store while pictures are kept or read, does not answer.
         """
-        items = _items(asked)
+        items = await self._with_pictures(_items(asked), asked)
         limit = self._timeout_seconds if timeout_seconds is None else timeout_seconds
-        async with aclosing(self._events(items, asked.model, call_id, limit)) as events:
+        async with aclosing(self._events(items, asked, call_id, limit)) as events:
             async for event in events:
                 item = items[event.item_id]
                 match event:
-                    case GenerationProgress():
+                    case GenerationProgress() | GenerationPreview():
                         yield ImageUpdate(int(item.item_id), item.seed, event)
                     case GeneratedImage():
                         finished = await self._finished(event, keep=asked.keep)
@@ -124,16 +148,21 @@ class ImageGeneration:
                         yield ImageUpdate(int(item.item_id), item.seed, own)
 
     async def _events(
-        self, items: dict[str, GenerationItem], model: str, call_id: str, timeout_seconds: float
+        self, items: dict[str, GenerationItem], asked: GenerationInput, call_id: str, timeout_seconds: float
     ) -> AsyncGenerator[GenerationEvent, None]:
         """The generator's events. Pictures that a replica took with it are asked for again: seeds fix them."""
         missing = dict(items)
         attempts = Attempts(self._retry)
         accepted = False
         while missing:
+            called = _one_call(list(missing.values()))
             failure: LikenessError = UnavailableError(Reason.BACKEND_UNAVAILABLE, "the generator left pictures out")
             events = self._generator.generate(
-                list(missing.values()), model=model, request_id=call_id, timeout_seconds=timeout_seconds
+                called,
+                model=asked.model,
+                request_id=call_id,
+                timeout_seconds=timeout_seconds,
+                priority=asked.priority,
             )
             try:
                 async with aclosing(events):  # type: ignore[type-var]
@@ -142,7 +171,7 @@ class ImageGeneration:
                         stopped = isinstance(event, GenerationFailure) and event.error.reason in _STOPPED
                         if stopped or event.item_id not in missing:
                             continue
-                        if not isinstance(event, GenerationProgress):
+                        if isinstance(event, GeneratedImage | GenerationFailure):
                             del missing[event.item_id]
                             attempts.progressed()
                         yield event
@@ -152,8 +181,34 @@ class ImageGeneration:
                     error.field, error.message = _own_words(error.field), _own_words(error.message)
                     raise
                 failure = error
-            if missing:
+            if any(item.item_id in missing for item in called):
                 await attempts.failed(failure)
+
+    async def _with_pictures(
+        self, items: dict[str, GenerationItem], asked: GenerationInput
+    ) -> dict[str, GenerationItem]:
+        """The items with the bytes of the pictures that they start from."""
+        initial_image = await self._read(asked.initial_image, "initial_image")
+        mask = await self._read(asked.mask, "mask")
+        if len(initial_image or b"") + len(mask or b"") > MAX_CALL_BYTES:
+            allowed = f"at most {MAX_CALL_BYTES // MEBIBYTE} MiB for both files"
+            raise InvalidInputError("mask", "is too large together with the initial image", allowed=allowed)
+        return {number: replace(item, initial_image=initial_image, mask=mask) for number, item in items.items()}
+
+    async def _read(self, picture: PictureInput | None, field: str) -> bytes | None:
+        """Bytes of a picture. Whether they can be decoded is the generator's to say, which has to do it anyway."""
+        if picture is None:
+            return None
+        if picture.data is not None:
+            if len(picture.data) > MAX_BYTES:
+                problem, allowed = f"the file has {len(picture.data):,} bytes", f"at most {MAX_BYTES:,} bytes"
+                raise ImageError(Reason.IMAGE_TOO_LARGE, problem, field=field, allowed=allowed)
+            return picture.data
+        if not picture.content_hash:
+            raise InvalidInputError(field, "is empty", allowed="data or content_hash")
+        at = f"{field}.content_hash"
+        info = await self._images.find(validation.content_hash(at, picture.content_hash), field=at)
+        return await ScorableImage.stored(info, self._objects, field=at).read()
 
     async def _finished(self, made: GeneratedImage, *, keep: bool) -> FinishedImage | ItemError:
         try:
@@ -189,9 +244,21 @@ def _items(asked: GenerationInput) -> dict[str, GenerationItem]:
             width_pixels=asked.width_pixels,
             height_pixels=asked.height_pixels,
             scheduler=asked.scheduler,
+            strength=asked.strength,
+            second_strength=asked.second_strength,
+            adapter=asked.adapter,
+            adapter_scale=asked.adapter_scale,
+            preview_interval_steps=asked.preview_interval_steps,
+            deterministic=asked.deterministic,
         )
         for number in range(1, count + 1)
     }
+
+
+def _one_call(items: Sequence[GenerationItem]) -> list[GenerationItem]:
+    """The first items, as many as fit one call: each carries the bytes of the pictures that it starts from."""
+    size = len(items[0].initial_image or b"") + len(items[0].mask or b"")
+    return list(items[: max(MAX_CALL_BYTES // size, 1)] if size else items)
 
 
 def _drawn_seed(request_id: str) -> int:

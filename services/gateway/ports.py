@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from services.common.errors import NotFoundError, Reason
@@ -23,6 +24,14 @@ from services.gateway.domain import (
 from services.gateway.profiles.model import FitReport
 
 
+class Priority(StrEnum):
+    """Which waiting pictures the generator begins first."""
+
+    BATCH = "batch"
+    NORMAL = "normal"
+    INTERACTIVE = "interactive"
+
+
 @dataclass(frozen=True)
 class GenerationItem:
     """One picture to make; None means the model's default."""
@@ -37,6 +46,14 @@ class GenerationItem:
     height_pixels: int | None = None
     scheduler: str = ""
     noise_mix: tuple[NoisePart, ...] = ()
+    initial_image: bytes | None = None
+    strength: float | None = None
+    mask: bytes | None = None
+    second_strength: float | None = None
+    adapter: str = ""
+    adapter_scale: float | None = None
+    preview_interval_steps: int = 0
+    deterministic: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,6 +65,15 @@ class GenerationProgress:
     total_steps: int
     items_ahead: int = 0
     seconds_left: float | None = None
+
+
+@dataclass(frozen=True)
+class GenerationPreview:
+    """A picture as it stands after step `step`, as a small JPEG. Comes only for items that ask for previews."""
+
+    item_id: str
+    step: int
+    jpeg: bytes
 
 
 @dataclass(frozen=True)
@@ -68,7 +94,7 @@ class GenerationFailure:
     error: ItemError
 
 
-GenerationEvent = GenerationProgress | GeneratedImage | GenerationFailure
+GenerationEvent = GenerationProgress | GenerationPreview | GeneratedImage | GenerationFailure
 
 
 @dataclass(frozen=True)
@@ -85,6 +111,31 @@ class GenerationLimits:
     schedulers: tuple[str, ...]
     token_limit: int
     mixes_noise: bool = False
+    takes_initial_image: bool = False
+    takes_negative_prompt: bool = True
+    takes_guidance_scale: bool = True
+
+
+@dataclass(frozen=True)
+class AdapterInfo:
+    """A LoRA adapter of a generator model; `absent_reason` says why it cannot be used, empty if it can."""
+
+    id: str
+    revision: str
+    license: str
+    absent_reason: str = ""
+
+
+class LoadState(StrEnum):
+    """Whether a backend has a model in memory."""
+
+    UNSPECIFIED = "unspecified"
+    """The backend keeps all its models loaded."""
+    LOADED = "loaded"
+    LOADING = "loading"
+    NOT_LOADED = "not_loaded"
+    """The next request loads it."""
+    FAILED = "failed"
 
 
 @dataclass(frozen=True)
@@ -98,6 +149,12 @@ class ModelInfo:
     embedded: bool
     license: str
     limits: GenerationLimits | None = None
+    adapters: tuple[AdapterInfo, ...] = ()
+    load_state: LoadState = LoadState.UNSPECIFIED
+    load_problem: str = ""
+    """Why it could not be loaded; empty unless the state is FAILED."""
+    size_bytes: int = 0
+    """Of its parameters; 0 if the backend does not say."""
 
 
 @dataclass(frozen=True)
@@ -202,9 +259,20 @@ class GeneratorPort(Protocol):
     """Makes pictures. Closing the iterator (or cancelling its task) cancels the backend call."""
 
     def generate(
-        self, items: Sequence[GenerationItem], *, model: str, request_id: str, timeout_seconds: float
+        self,
+        items: Sequence[GenerationItem],
+        *,
+        model: str,
+        request_id: str,
+        timeout_seconds: float,
+        priority: Priority,
     ) -> AsyncIterator[GenerationEvent]:
-        """Streams events; every item ends with a GeneratedImage or a GenerationFailure."""
+        """Streams events; every item ends with a GeneratedImage or a GenerationFailure.
+
+        Raises:
+            OverloadedError: QUEUE_FULL, with the time after which to try again; the generator's queue has no room, or
+                is longer than `timeout_seconds`.
+        """
         ...
 
     async def list_models(self) -> list[ModelInfo]:

@@ -96,7 +96,9 @@ class GatewayServer:
         self.scoring = outside.scoring(self._heads)
         retry = retry or RetryPolicy()
         timeout = settings.request_timeout_seconds
-        self.generation = ImageGeneration(outside.generator, self.images, retry=retry, timeout_seconds=timeout)
+        self.generation = ImageGeneration(
+            outside.generator, self.images, outside.objects, retry=retry, timeout_seconds=timeout
+        )
         tools = Tools(
             generator=outside.generator,
             refiner=outside.refiner,

@@ -78,7 +78,8 @@ def build(settings: Settings, profile: Profile) -> serve.Application:
     if settings.device.startswith("cuda") or (settings.device == "auto" and _cluster_has_gpu()):
         resources["num_gpus"] = REPLICA_GPUS
     deployment: Any = GeneratorDeployment
-    application: serve.Application = deployment.options(ray_actor_options=resources).bind(settings, profile)
+    options = settings.replica_options("generator")
+    application: serve.Application = deployment.options(ray_actor_options=resources, **options).bind(settings, profile)
     return application
 
 

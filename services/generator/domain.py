@@ -3,8 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum, StrEnum
 
 from PIL import Image
+
+
+class Priority(IntEnum):
+    """Which waiting pictures begin first: those of the higher one. Numbers as in the contract."""
+
+    BATCH = 1
+    NORMAL = 2
+    INTERACTIVE = 3
+
+
+@dataclass(frozen=True)
+class Urgency:
+    """How much of a hurry a request's pictures are in."""
+
+    priority: Priority = Priority.NORMAL
+    time_limit_seconds: float | None = None
+    """Time from the request in which the pictures are of use; None: no limit."""
+
+
+NO_HURRY = Urgency()
+
+
+MID_GREY = 128
+"""Pixels of a mask from this value on are denoised, darker ones are kept."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +66,10 @@ class ItemRequest:
     """An encoded picture to start from; None: from noise alone."""
     strength: float | None = None
     """How much of the initial image is made anew, up to 1; None without one."""
+    mask: bytes | None = None
+    """An encoded picture that is white where the initial image is made anew; None: everywhere."""
+    second_strength: float | None = None
+    """To how much of the steps the result is noised again for a second pass, up to 1; None: one pass."""
 
 
 @dataclass(frozen=True)
@@ -70,16 +99,30 @@ class GenerationRecord:
     """How much of the initial image was made anew, up to 1; 0: there was none."""
     initial_image_content_hash: str = ""
     """SHA-256 of the initial image's bytes; empty: there was none."""
+    mask_content_hash: str = ""
+    """SHA-256 of the mask's bytes; empty: there was none."""
+    second_strength: float = 0.0
+    """To how much of the steps the result was noised again for a second pass, up to 1; 0: there was one pass."""
+
+    @property
+    def first_steps(self) -> int:
+        """Steps of the first pass: the last ones, where the picture starts from an initial image."""
+        return int(self.steps * self.strength) if self.strength else self.steps
+
+    @property
+    def second_steps(self) -> int:
+        """Steps of the second pass; 0 if there is none."""
+        return int(self.steps * self.second_strength)
 
     @property
     def denoising_steps(self) -> int:
-        """Steps that are done: the last ones, where the picture starts from an initial image."""
-        return int(self.steps * self.strength) if self.strength else self.steps
+        """Steps that are done, of both passes."""
+        return self.first_steps + self.second_steps
 
 
 @dataclass(frozen=True)
 class EngineItem:
-    """One checked picture to make, every default filled in. `initial_image` is RGB in the size of the picture."""
+    """One checked picture to make, every default filled in."""
 
     item_id: str
     record: GenerationRecord
@@ -87,6 +130,9 @@ class EngineItem:
     preview_interval_steps: int = 0
     """Denoising steps from one preview to the next; 0: no previews."""
     initial_image: Image.Image | None = None
+    """RGB in the size of the picture."""
+    mask: Image.Image | None = None
+    """L in the size of the picture."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +150,8 @@ class GenerationLimits:
     token_limit: int
     mixes_noise: bool
     takes_initial_image: bool
+    takes_negative_prompt: bool
+    takes_guidance_scale: bool
 
 
 @dataclass(frozen=True)
@@ -128,3 +176,31 @@ class ModelCard:
     license: str
     limits: GenerationLimits
     adapters: tuple[AdapterCard, ...] = ()
+
+
+class LoadState(StrEnum):
+    """Whether a model is in memory."""
+
+    LOADED = "loaded"
+    LOADING = "loading"
+    NOT_LOADED = "not_loaded"
+    """Known and usable: the next request loads it."""
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class ModelStatus:
+    """A model of the deployment and whether it is in memory."""
+
+    id: str
+    source: str
+    """Hub id or folder name, never a path."""
+    embedded: bool
+    license: str
+    state: LoadState
+    problem: str = ""
+    """Why it could not be loaded; empty unless the state is FAILED."""
+    size_bytes: int = 0
+    """Of its parameters, without adapters; 0 if it was never loaded."""
+    card: ModelCard | None = None
+    """None if it was never loaded."""

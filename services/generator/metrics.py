@@ -11,3 +11,4 @@ BATCH_ITEMS = histogram(
     "likeness_generator_batch_items", "Pictures per denoiser call.", ("model",), buckets=(1, 2, 4, 8, 16, 32, 64)
 )
 WAITING_ITEMS = gauge("likeness_generator_waiting_items", "Pictures that wait for the denoiser.")
+MODEL_BYTES = gauge("likeness_generator_model_bytes", "Bytes of a loaded model's parameters, else 0.", ("model",))

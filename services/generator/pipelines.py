@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ from transformers.utils import logging as transformers_logging
 
 from services.common.errors import LikenessError, Reason, UnavailableError
 from services.common.profile import GeneratorModel, is_path, public_source, resolve_source, weights_digest
-from services.common.settings import Settings
+from services.common.settings import MEBIBYTE, Settings
 from services.common.telemetry import get_logger
 from services.generator import schedulers
 from services.generator.adapters.loading import load_adapters
+from services.generator.batch_memory import BatchMemory
 from services.generator.domain import GenerationLimits, ModelCard
 from services.generator.families import family_of
 from services.generator.families.base import Family
+from services.generator.reading import reading
 
 log = get_logger(__name__)
 
@@ -46,6 +49,16 @@ class PromptReader:
 
 
 @dataclass(frozen=True)
+class KnownModel:
+    """What is known of a model that was loaded once, whether or not it still is."""
+
+    card: ModelCard
+    prompts: PromptReader
+    size_bytes: int
+    """Of its parameters and buffers, without adapters."""
+
+
+@dataclass(frozen=True)
 class LoadedModel:
     """A model ready to run. Only the engine's thread may call `family`: models are not safe for concurrent calls."""
 
@@ -55,6 +68,32 @@ class LoadedModel:
     max_batch: int
     """Pictures in one denoiser call at most."""
     prompts: PromptReader
+    size_bytes: int
+    """Of its parameters and buffers, without adapters."""
+    memory: BatchMemory | None = None
+    """What its calls take; None where that was not measured, and `max_batch` alone holds."""
+
+    @property
+    def known(self) -> KnownModel:
+        """What stays known of it when it leaves."""
+        return KnownModel(self.card, self.prompts, self.size_bytes)
+
+
+@dataclass(frozen=True)
+class ReadModel:
+    """A pipeline in the memory of the host, as its files have it."""
+
+    model: GeneratorModel
+    pipeline: Any
+    revision: str
+
+    @property
+    def size_bytes(self) -> int:
+        """Of its parameters and buffers."""
+        parts = [part for part in self.pipeline.components.values() if isinstance(part, torch.nn.Module)]
+        # By identity: parts may share tensors.
+        tensors = {id(tensor): tensor for part in parts for tensor in chain(part.parameters(), part.buffers())}
+        return sum(tensor.nbytes for tensor in tensors.values())
 
 
 def pick_device(setting: str) -> torch.device:
@@ -70,21 +109,45 @@ def load_model(model: GeneratorModel, settings: Settings) -> LoadedModel:
     Raises:
         UnavailableError: MODEL_UNAVAILABLE, with what was looked for and what to do; never a path of this machine.
     """
-    device = pick_device(settings.device)
+    return place(read_model(model, settings), pick_device(settings.device))
+
+
+def read_model(model: GeneratorModel, settings: Settings) -> ReadModel:
+    """Reads a model of the profile from its files, in the precision that the device of the settings computes in.
+
+    Raises:
+        UnavailableError: MODEL_UNAVAILABLE, with what was looked for and what to do; never a path of this machine.
+    """
     # Half precision is for GPUs: on CPUs it is slow and not every kernel exists, so float16 files are widened.
-    dtype = torch.float32 if device.type == "cpu" else _DTYPES[model.dtype]
+    dtype = torch.float32 if pick_device(settings.device).type == "cpu" else _DTYPES[model.dtype]
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         folder = _local_folder(model, settings)
-        pipeline: Any = DiffusionPipeline.from_pretrained(  # type: ignore[no-untyped-call]
-            folder, dtype=dtype, variant=model.variant, local_files_only=True, use_safetensors=True
-        ).to(device)
+        with reading():
+            pipeline: Any = DiffusionPipeline.from_pretrained(  # type: ignore[no-untyped-call]
+                folder, dtype=dtype, variant=model.variant, local_files_only=True, use_safetensors=True
+            )
     except LikenessError:
         raise
     except Exception as error:  # diffusers, transformers, the hub client and safetensors each raise their own kinds
         log.exception("model_not_loaded", model=model.id)
         raise _unavailable(model) from error
+    return ReadModel(model, pipeline, _revision(folder))
+
+
+def place(read: ReadModel, device: torch.device) -> LoadedModel:
+    """Brings a model to a device and takes it apart.
+
+    Raises:
+        UnavailableError: MODEL_UNAVAILABLE; there is no family for it, it lacks a part, or the device has no room.
+    """
+    model, size_bytes = read.model, read.size_bytes
+    try:
+        pipeline = read.pipeline.to(device)
+    except torch.OutOfMemoryError as error:
+        message = f"generator model {model.id!r}: its {mebibytes(size_bytes)} do not fit into the device's memory"
+        raise UnavailableError(Reason.MODEL_UNAVAILABLE, message) from error
     pipeline.set_progress_bar_config(disable=True)
     family = _family(model, pipeline)
     prompts = PromptReader(family)
@@ -100,18 +163,25 @@ def load_model(model: GeneratorModel, settings: Settings) -> LoadedModel:
         token_limit=prompts.token_limit,
         mixes_noise=family.mixes_noise,
         takes_initial_image=family.takes_initial_image,
+        takes_negative_prompt=family.takes_negative_prompt,
+        takes_guidance_scale=family.takes_guidance_scale,
     )
     card = ModelCard(
         id=model.id,
-        revision=_revision(folder),
+        revision=read.revision,
         source=public_source(model.source),
         embedded=model.embedded,
         license=model.license,
         limits=limits,
         adapters=load_adapters(model, family.adapters),
     )
-    log.info("model_loaded", model=card.id, revision=card.revision, device=str(device), dtype=str(dtype))
-    return LoadedModel(card, family, device, model.max_batch, prompts)
+    log.info("model_loaded", model=card.id, revision=card.revision, device=str(device), bytes=size_bytes)
+    return LoadedModel(card, family, device, model.max_batch, prompts, size_bytes)
+
+
+def mebibytes(size_bytes: int) -> str:
+    """A size for people."""
+    return f"{size_bytes / MEBIBYTE:,.1f} MiB"
 
 
 def _local_folder(model: GeneratorModel, settings: Settings) -> Path:
@@ -146,6 +216,6 @@ def _unavailable(model: GeneratorModel) -> UnavailableError:
 
 def _family(model: GeneratorModel, pipeline: Any) -> Family:
     try:
-        return family_of(pipeline)(pipeline)
+        return family_of(pipeline)(pipeline, max_decode_pixels=model.max_decode_pixels)
     except UnavailableError as error:
         raise UnavailableError(error.reason, f"generator model {model.id!r}: {error.message}") from error

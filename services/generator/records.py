@@ -35,6 +35,8 @@ def parameters_text(record: GenerationRecord) -> str:
     }
     if record.strength:
         settings["Denoising strength"] = f"{record.strength:g}"
+    if record.second_strength:
+        settings["Second denoising strength"] = f"{record.second_strength:g}"
     if record.noise_mix:
         settings["Noise mix"] = " ".join(_part_text(part) for part in record.noise_mix)
     if record.adapter:

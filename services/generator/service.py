@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Self
 
 import torch
+from PIL import Image
 
 from services.common.errors import Reason, UnavailableError
 from services.common.profile import Profile
 from services.common.settings import Settings
 from services.common.telemetry import get_logger
-from services.generator.catalog import Catalog, load_catalog
-from services.generator.domain import GenerationRecord, ItemRequest, ModelCard
+from services.generator.catalog import Catalog, Memory, load_catalog
+from services.generator.domain import NO_HURRY, EngineItem, GenerationRecord, ItemRequest, ModelStatus, Urgency
 from services.generator.engine.base import (
     Engine,
     EngineEvent,
@@ -29,9 +31,10 @@ from services.generator.engine.base import (
     StepDone,
 )
 from services.generator.engine.step_engine import StepEngine
-from services.generator.initial_images import with_initial_images
+from services.generator.initial_images import with_initial_images, with_kept_pixels
 from services.generator.previews import preview_jpeg
 from services.generator.records import png_with_record
+from services.generator.residency import Residency
 from services.generator.validation import check_request, resolve
 
 log = get_logger(__name__)
@@ -62,24 +65,30 @@ GenerationEvent = Queued | Started | StepDone | PreviewDone | ImageDone | Failed
 class GeneratorService:
     """Makes pictures."""
 
-    def __init__(self, catalog: Catalog, engine: Engine) -> None:
+    def __init__(self, catalog: Catalog, engine: Engine, memory: Memory | None = None) -> None:
+        """Takes models, and the engine that has the loaded ones; without `memory` these are all there ever are."""
         self._catalog = catalog
         self._engine = engine
+        self._residency = Residency(catalog, engine, memory)
 
     @classmethod
     def start(cls, settings: Settings, profile: Profile) -> Self:
         """Loads and warms up the profile's models and starts the engine; afterwards the first request is fast.
 
-        A model that cannot be loaded does not stop the others; requests for it, and `list_models` when there is no
-        other, say what is missing.
+        Under a memory budget those are loaded for which there is room; a request for another loads it, see
+        `residency.py`. A model that cannot be loaded does not stop the others; requests for it, and `list_models` when
+        there is no other, say what is missing.
+
+        Raises:
+            InvalidInputError: a model is larger than the whole memory budget.
         """
         # Ray sets OMP_NUM_THREADS to the CPUs it books for the replica, which is less than what torch may use.
         torch.set_num_threads(settings.torch_threads or len(os.sched_getaffinity(0)))
-        catalog = load_catalog(profile, settings)
-        return cls(catalog, StepEngine(catalog.loaded))
+        started = load_catalog(profile, settings)
+        return cls(started.catalog, StepEngine(started.loaded), started.memory)
 
     async def generate(
-        self, request_id: str, model_id: str, items: Sequence[ItemRequest]
+        self, request_id: str, model_id: str, items: Sequence[ItemRequest], urgency: Urgency = NO_HURRY
     ) -> AsyncGenerator[GenerationEvent, None]:
         """Streams the events of all items. Closing the iterator cancels the items that have not ended.
 
@@ -87,35 +96,42 @@ class GeneratorService:
             request_id: Caller's id, for logs.
             model_id: Model of the profile; empty means its default.
             items: 1 to 64 pictures to make.
+            urgency: Which waiting pictures begin first, and until when these are of use. One that still waits when its
+                time is over ends with Failed, with DeadlineError.
 
         Raises:
-            InvalidInputError: a field is wrong or an initial image cannot be taken; nothing was started.
+            InvalidInputError: a field is wrong, or an initial image or mask cannot be taken; nothing was started.
             NotFoundError: MODEL_NOT_FOUND.
-            OverloadedError: QUEUE_FULL.
+            OverloadedError: QUEUE_FULL, also where the queue would keep the pictures past their time, or too many
+                requests wait for models that are not loaded.
+            DeadlineError: the model was not loaded in time.
             UnavailableError: MODEL_UNAVAILABLE, or the replica is stopping.
         """
-        check_request(request_id, items)
+        began = time.perf_counter()
+        check_request(request_id, items, urgency)
         model = self._catalog.get(model_id)
         work = resolve(items, model.card, model.prompts.is_truncated)
         if any(item.initial_image is not None for item in items):
             # Decoding large pictures takes long: the event loop does not wait for it.
             work = await asyncio.to_thread(with_initial_images, items, work)
-        submission = self._engine.submit(work)
-        log.info("items_accepted", model=model.card.id, items=len(work))
-        try:
-            async with aclosing(submission.events()) as events:
-                async for event in events:
-                    yield await _encoded(event)
-        finally:
-            submission.cancel()
+        asked = {item.item_id: item for item in work}
+        async with self._residency.use(model.card.id, timeout_seconds=_left(urgency, began)):
+            submission = self._engine.submit(work, priority=urgency.priority, deadline_seconds=_left(urgency, began))
+            log.info("items_accepted", model=model.card.id, items=len(work))
+            try:
+                async with aclosing(submission.events()) as events:
+                    async for event in events:
+                        yield await _encoded(event, asked[event.item_id])
+            finally:
+                submission.cancel()
 
-    def list_models(self) -> list[ModelCard]:
-        """Loaded models, the default first.
+    def list_models(self) -> list[ModelStatus]:
+        """Models and whether they are loaded, the default first.
 
         Raises:
-            UnavailableError: none is loaded; says what is missing.
+            UnavailableError: none can be used; says what is missing.
         """
-        return self._catalog.cards()
+        return self._catalog.statuses()
 
     def stats(self) -> EngineStats:
         """Load of the engine."""
@@ -131,14 +147,27 @@ class GeneratorService:
         self._engine.close()
 
 
-async def _encoded(event: EngineEvent) -> GenerationEvent:
+def _left(urgency: Urgency, began: float) -> float | None:
+    """Seconds left of a request that began then; None if it has no time limit."""
+    limit = urgency.time_limit_seconds
+    return None if limit is None else limit - (time.perf_counter() - began)
+
+
+async def _encoded(event: EngineEvent, item: EngineItem) -> GenerationEvent:
     # Compressing a large picture takes longer than a denoising step: neither engine nor event loop waits for it.
     match event:
         case Preview():
-            return PreviewDone(event.item_id, event.step, await asyncio.to_thread(preview_jpeg, event.picture))
+            return PreviewDone(item.item_id, event.step, await asyncio.to_thread(_preview, event.picture, item))
         case Finished():
-            item = event.item
-            png = await asyncio.to_thread(png_with_record, event.picture, item.record)
+            png = await asyncio.to_thread(_png, event.picture, item)
             return ImageDone(item.item_id, png, item.record, item.prompt_truncated)
         case _:
             return event
+
+
+def _preview(picture: Image.Image, item: EngineItem) -> bytes:
+    return preview_jpeg(with_kept_pixels(item, picture))
+
+
+def _png(picture: Image.Image, item: EngineItem) -> bytes:
+    return png_with_record(with_kept_pixels(item, picture), item.record)

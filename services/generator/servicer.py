@@ -12,7 +12,7 @@ from likeness.generator.v1 import generator_service_pb2 as pb
 from services.common.errors import InternalError, LikenessError
 from services.common.grpc_errors import code_of, to_detail
 from services.common.telemetry import bind, get_logger, rpc_timer
-from services.generator.converters import item_requests, models_response, response
+from services.generator.converters import item_requests, models_response, response, urgency
 from services.generator.service import GeneratorService
 
 log = get_logger(__name__)
@@ -41,13 +41,13 @@ class GeneratorServicer:
     ) -> AsyncGenerator[pb.GenerateResponse, None]:
         """Makes pictures and streams what happens. Cancelling the call cancels its items."""
         with rpc_timer("generator", "Generate"), bind(request_id=request.request_id), _errors_to(context):
-            events = self._service.generate(request.request_id, request.model, item_requests(request))
+            events = self._service.generate(request.request_id, request.model, item_requests(request), urgency(request))
             async with aclosing(events):
                 async for event in events:
                     yield response(event)
 
     async def ListModels(self, request: pb.ListModelsRequest, context: StatusContext) -> pb.ListModelsResponse:
-        """Lists the loaded models."""
+        """Lists the models and whether they are loaded."""
         with rpc_timer("generator", "ListModels"), _errors_to(context):
             return models_response(self._service.list_models())
 

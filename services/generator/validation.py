@@ -14,6 +14,7 @@ from services.generator.domain import (
     ItemRequest,
     ModelCard,
     NoisePart,
+    Urgency,
 )
 
 MAX_ITEMS = 64
@@ -27,7 +28,7 @@ MAX_NOISE_GRID_SIDE = 16
 MAX_ADAPTER_SCALE = 4.0
 
 
-def check_request(request_id: str, items: Sequence[ItemRequest]) -> None:
+def check_request(request_id: str, items: Sequence[ItemRequest], urgency: Urgency) -> None:
     """Checks what does not depend on the model.
 
     Raises:
@@ -36,6 +37,9 @@ def check_request(request_id: str, items: Sequence[ItemRequest]) -> None:
     if not 1 <= len(request_id) <= MAX_REQUEST_ID_CHARACTERS:
         problem = f"has {len(request_id)} characters"
         raise InvalidInputError("request_id", problem, allowed=f"1 to {MAX_REQUEST_ID_CHARACTERS} characters")
+    limit = urgency.time_limit_seconds
+    if limit is not None and limit <= 0:
+        raise InvalidInputError("time_limit", f"is {limit:g} s", allowed="unset, or above 0 s")
     if not 1 <= len(items) <= MAX_ITEMS:
         raise InvalidInputError("items", f"has {len(items)} entries", allowed=f"1 to {MAX_ITEMS}")
     seen: set[str] = set()
@@ -63,7 +67,7 @@ def resolve(items: Sequence[ItemRequest], card: ModelCard, is_truncated: Callabl
 
 def _resolve_item(item: ItemRequest, card: ModelCard, is_truncated: Callable[[str], bool], at: str) -> EngineItem:
     limits = card.limits
-    _check_prompt(item, at)
+    _check_prompt(item, limits, at)
     if not 0 <= item.seed <= MAX_SEED:
         raise InvalidInputError(f"{at}.seed", f"is {item.seed}", allowed=f"0 to {MAX_SEED}")
     steps = limits.default_steps if item.steps is None else item.steps
@@ -91,6 +95,7 @@ def _resolve_item(item: ItemRequest, card: ModelCard, is_truncated: Callable[[st
         noise_mix=_noise_mix(item, limits, f"{at}.noise_mix"),
         deterministic=item.deterministic,
         strength=_strength(item, limits, steps, at),
+        second_strength=_second_strength(item, steps, at),
         adapter=adapter.id,
         adapter_scale=adapter_scale,
         adapter_revision=adapter.revision,
@@ -103,19 +108,25 @@ def _resolve_item(item: ItemRequest, card: ModelCard, is_truncated: Callable[[st
     )
 
 
-def _check_prompt(item: ItemRequest, at: str) -> None:
+def _check_prompt(item: ItemRequest, limits: GenerationLimits, at: str) -> None:
     allowed = f"1 to {MAX_PROMPT_CHARACTERS} characters, not only white space"
     if not item.prompt.strip():
         raise InvalidInputError(f"{at}.prompt", "is empty", allowed=allowed)
     if len(item.prompt) > MAX_PROMPT_CHARACTERS:
         raise InvalidInputError(f"{at}.prompt", f"has {len(item.prompt)} characters", allowed=allowed)
+    if item.negative_prompt and not limits.takes_negative_prompt:
+        raise InvalidInputError(f"{at}.negative_prompt", "is not read by this model", allowed="empty")
     if len(item.negative_prompt) > MAX_PROMPT_CHARACTERS:
         problem, allowed = f"has {len(item.negative_prompt)} characters", f"at most {MAX_PROMPT_CHARACTERS} characters"
         raise InvalidInputError(f"{at}.negative_prompt", problem, allowed=allowed)
 
 
 def _guidance_scale(item: ItemRequest, limits: GenerationLimits, at: str) -> float:
-    scale = limits.default_guidance_scale if item.guidance_scale is None else item.guidance_scale
+    default = limits.default_guidance_scale
+    scale = default if item.guidance_scale is None else item.guidance_scale
+    if not limits.takes_guidance_scale and scale != default:
+        problem = f"is {scale:g}, and nothing guides this model"
+        raise InvalidInputError(f"{at}.guidance_scale", problem, allowed=f"unset, or {default:g}")
     if not math.isfinite(scale) or not 0 <= scale <= MAX_GUIDANCE_SCALE:
         raise InvalidInputError(f"{at}.guidance_scale", f"is {scale:g}", allowed=f"0 to {MAX_GUIDANCE_SCALE:g}")
     if item.negative_prompt and scale <= 1:
@@ -189,6 +200,8 @@ def _adapter(item: ItemRequest, card: ModelCard, at: str) -> tuple[AdapterCard, 
 def _strength(item: ItemRequest, limits: GenerationLimits, steps: int, at: str) -> float:
     field, strength = f"{at}.strength", item.strength
     if item.initial_image is None:
+        if item.mask is not None:
+            raise InvalidInputError(f"{at}.mask", "is given without an initial image", allowed="unset, or an image too")
         if strength is not None:
             raise InvalidInputError(field, "is given without an initial image", allowed="unset, or an image too")
         return 0.0
@@ -196,11 +209,27 @@ def _strength(item: ItemRequest, limits: GenerationLimits, steps: int, at: str) 
         raise InvalidInputError(f"{at}.initial_image", "is not taken by this model", allowed="unset")
     if strength is None:
         raise InvalidInputError(field, "is unset", allowed="above 0, up to 1, with an initial image")
+    _check_part(strength, steps, field)
+    return strength
+
+
+def _second_strength(item: ItemRequest, steps: int, at: str) -> float:
+    field, strength = f"{at}.second_strength", item.second_strength
+    if strength is None:
+        return 0.0
+    if item.initial_image is None:
+        raise InvalidInputError(field, "is given without an initial image", allowed="unset, or an image too")
+    if item.mask is not None:
+        raise InvalidInputError(field, "is given with a mask", allowed="unset, or no mask")
+    _check_part(strength, steps, field)
+    return strength
+
+
+def _check_part(strength: float, steps: int, field: str) -> None:
     if not 0 < strength <= 1:
         raise InvalidInputError(field, f"is {strength:g}", allowed="above 0, up to 1")
     if int(steps * strength) < 1:
         raise InvalidInputError(field, f"is {strength:g}, which leaves no step of {steps}", allowed=f"1/{steps} to 1")
-    return strength
 
 
 def _side(asked: int | None, native: int, limits: GenerationLimits, field: str) -> int:

@@ -70,7 +70,9 @@ class RefinerDeployment:
 
 def build(settings: Settings, profile: Profile) -> serve.Application:
     """The application for these settings and models."""
-    application: serve.Application = RefinerDeployment.bind(settings, profile)  # type: ignore[attr-defined]
+    deployment: Any = RefinerDeployment
+    options = settings.replica_options("refiner")
+    application: serve.Application = deployment.options(**options).bind(settings, profile)
     return application
 
 

@@ -90,7 +90,9 @@ class ScorerDeployment:
 
 def build(settings: Settings) -> serve.Application:
     """The application for these settings; it serves the profile that they name."""
-    return ScorerDeployment.bind(settings)  # type: ignore[attr-defined,no-any-return]
+    deployment: Any = ScorerDeployment
+    application: serve.Application = deployment.options(**settings.replica_options("scorer")).bind(settings)
+    return application
 
 
 def app(args: dict[str, Any]) -> serve.Application:

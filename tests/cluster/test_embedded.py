@@ -6,6 +6,7 @@ import json
 from urllib.request import urlopen
 
 import grpc
+import psutil
 import pytest
 
 from likeness.scorer.v1 import scorer_service_pb2 as pb
@@ -15,6 +16,8 @@ from services.common.settings import MAX_MESSAGE_BYTES
 from tests.conftest import Cluster
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+BACKENDS = ("generator", "scorer", "refiner")
 
 
 def test_every_part_serves_and_is_measured(cluster: Cluster) -> None:
@@ -28,6 +31,14 @@ def test_every_part_serves_and_is_measured(cluster: Cluster) -> None:
         text = response.read().decode()
     for service in ("gateway", "scorer"):
         assert f"likeness_{service}_" in text, f"metrics of the {service}'s process are rendered here too"
+
+
+def test_one_replica_of_each_backend_as_nice_as_who_starts_them(cluster: Cluster) -> None:
+    below = psutil.Process(cluster.processes["ray"]).children(recursive=True)
+    niceness = {
+        name: [one.nice() for one in below if f"ServeReplica:{name}" in " ".join(one.cmdline())] for name in BACKENDS
+    }
+    assert niceness == {name: [psutil.Process().nice()] for name in BACKENDS}
 
 
 @pytest.mark.parametrize("excess", [0, 1])

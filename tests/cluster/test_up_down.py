@@ -147,6 +147,20 @@ async def test_a_gateway_that_cannot_start_is_explained(new_home: Path, backends
     assert not (new_home / "postgres").exists(), "a database elsewhere needs none here"
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "says"),
+    [
+        ("gateway_port", "70000", "gateway_port: Input should be less than or equal to 65535"),
+        ("scorer_min_replicas", "2", "scorer_max_replicas must be set where replicas follow the load"),
+    ],
+)
+async def test_impossible_settings_start_nothing(new_home: Path, setting: str, value: str, says: str) -> None:
+    async with up(new_home, env=environment(None, **{setting: value})) as failing:
+        failed = await failing.event("failed")
+        assert (failed["part"], failed["message"]) == ("settings", says)
+        assert await failing.process.wait() == 1
+
+
 async def test_an_unknown_profile_starts_nothing(new_home: Path) -> None:
     async with up(new_home, "--profile", "huge", env=environment(None)) as failing:
         failed = await failing.event("failed")

@@ -40,6 +40,12 @@ def test_impossible_values_are_refused_by_name(name: str, value: str, monkeypatc
         Settings()
 
 
+def test_errors_show_no_keys() -> None:
+    with pytest.raises(ValidationError) as refused:
+        Settings(llm_api_key="very secret", generator_min_replicas=2)
+    assert "very secret" not in str(refused.value)
+
+
 def test_settings_cannot_change() -> None:
     with pytest.raises(ValidationError):
         Settings().profile = "sd15"  # type: ignore[misc]

@@ -163,10 +163,12 @@ async def gateway(database_url: str, parts: Parts) -> AsyncIterator[Gateway]:
 
 
 @asynccontextmanager
-async def running(database_url: str, parts: Parts, **settings: object) -> AsyncIterator[Gateway]:
+async def running(
+    database_url: str, parts: Parts, *, retry: RetryPolicy = FAST_RETRY, **settings: object
+) -> AsyncIterator[Gateway]:
     """A gateway for as long as the block runs."""
     chosen = Settings(database_url=database_url, gateway_port=0, **settings)  # type: ignore[arg-type]
-    server = GatewayServer(chosen, PROFILE, parts.outside(), retry=FAST_RETRY)
+    server = GatewayServer(chosen, PROFILE, parts.outside(), retry=retry)
     images = ImageServicer(parts.objects, server.images, server.scoring, PROFILE, server.generation)
 
     def add_images(to: grpc.aio.Server) -> str:

@@ -50,6 +50,7 @@ class Generator:
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
+        self.items: list[ports.GenerationItem] = []
         self.made: Counter[str] = Counter()
         self.failures: list[LikenessError] = []
         self.fail_after_pictures: int | None = None
@@ -64,14 +65,23 @@ class Generator:
         self.steps_done = 0
         self.requests: list[tuple[str, str]] = []
         self.timeouts: list[float] = []
+        self.priorities: list[ports.Priority] = []
 
     async def generate(
-        self, items: Sequence[ports.GenerationItem], *, model: str, request_id: str, timeout_seconds: float
+        self,
+        items: Sequence[ports.GenerationItem],
+        *,
+        model: str,
+        request_id: str,
+        timeout_seconds: float,
+        priority: ports.Priority,
     ) -> AsyncIterator[ports.GenerationEvent]:
         """Streams events, one picture after the other."""
         self.calls.append([item.item_id for item in items])
+        self.items += items
         self.requests.append((model, request_id))
         self.timeouts.append(timeout_seconds)
+        self.priorities.append(priority)
         if self.failures:
             self.finished += 1
             raise self.failures.pop(0)
@@ -86,6 +96,8 @@ class Generator:
                 for step in range(STEPS + 1):
                     left = float(STEPS - step) if step else None
                     yield ports.GenerationProgress(item.item_id, step, STEPS if step else 0, count, left)
+                    if item.preview_interval_steps and 0 < step < STEPS and step % item.preview_interval_steps == 0:
+                        yield ports.GenerationPreview(item.item_id, step, draw(item.prompt, step))
                     await self.gate.wait()
                     self.steps_done += 1
                 if item.item_id == self.fail_item:

@@ -25,6 +25,7 @@ from services.common.errors import (
 )
 from services.common.images import content_hash
 from services.gateway.domain import ItemError
+from services.gateway.ports import Priority
 from tests.gateway import doubles
 from tests.gateway.conftest import FAST_RETRY, Gateway
 from tests.gateway.failures import details_of, reason_of
@@ -265,6 +266,7 @@ async def test_the_callers_deadline_reaches_the_generator(gateway: Gateway) -> N
     none, short, long = gateway.parts.generator.timeouts
     assert none == 120.0, "the gateway's own limit where the caller sets none"
     assert short < 60 and long > 120
+    assert set(gateway.parts.generator.priorities) == {Priority.INTERACTIVE}
 
 
 async def test_a_slow_reader_holds_the_generator_back_and_gets_every_picture(

@@ -8,6 +8,7 @@ from likeness.gateway.v1 import session_pb2
 from likeness.gateway.v1 import session_service_pb2 as pb
 from likeness.types.v1 import understanding_pb2
 from services.common.errors import Reason, UnavailableError
+from services.gateway.ports import Priority
 from tests.gateway.conftest import Gateway
 
 pytestmark = pytest.mark.integration
@@ -35,6 +36,7 @@ async def test_prompt_streams_its_round_until_it_is_scored(gateway: Gateway) -> 
     assert first.prompt == second.prompt == "rgb 190 60 90" and first.origin == "human"
     assert first.record.seed != second.record.seed
     assert gateway.parts.refiner.calls == []
+    assert gateway.parts.generator.priorities == [Priority.INTERACTIVE]
 
 
 async def test_live_progress_carries_the_cursor_of_the_last_durable_event(gateway: Gateway) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -12,6 +13,7 @@ from likeness.gateway.v1 import session_pb2
 from likeness.gateway.v1 import session_service_pb2 as pb
 from likeness.types.v1 import image_pb2
 from services.gateway.decoding import image_info
+from services.gateway.ports import LoadState, ModelInfo
 from services.gateway.sessions import tokens
 from tests.gateway.conftest import TARGET, Gateway
 from tests.gateway.failures import reason_of
@@ -50,6 +52,22 @@ async def test_what_is_asked_for_is_kept(gateway: Gateway) -> None:
     name = await gateway.create(settings=asked, display_name="é" * 200)
     session = (await gateway.stub.GetSession(pb.GetSessionRequest(name=name))).session
     assert session.settings == asked and session.display_name == "é" * 200
+
+
+async def test_a_model_that_could_not_be_loaded_is_not_taken(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    paint, large = await gateway.parts.generator.list_models()
+    failed = replace(paint, load_state=LoadState.FAILED, load_problem="models/paint is missing", limits=None)
+
+    async def models() -> list[ModelInfo]:
+        return [failed, replace(large, load_state=LoadState.NOT_LOADED)]
+
+    monkeypatch.setattr(gateway.parts.generator, "list_models", models)
+    request = pb.CreateSessionRequest(target=image_pb2.Image(data=TARGET))
+    assert (await gateway.stub.CreateSession(request)).session.settings.generator_model == "paint-large"
+    request.settings.generator_model = "paint"
+    with pytest.raises(grpc.aio.AioRpcError, match="models/paint is missing") as refused:
+        await gateway.stub.CreateSession(request)
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_metrics_without_the_default_selection_select_themselves(gateway: Gateway) -> None:

@@ -108,6 +108,7 @@ async def test_a_full_queue_is_the_callers_to_wait_for(backends: Backends, score
     with pytest.raises(OverloadedError) as caught:
         await scorer.list_metrics()
     assert caught.value.reason is Reason.QUEUE_FULL
+    assert caught.value.retry_after_seconds == calls.PROXY_FULL_SECONDS
     assert backends.scorer.calls == ["ListMetrics"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from typing import Any
 
 import grpc
 import pytest
@@ -19,7 +20,7 @@ from services.common.errors import (
     UnavailableError,
 )
 from services.common.heads import Recipe, head_of
-from services.gateway import batches
+from services.gateway import batches, deadline
 from services.gateway.backends import converters
 from services.gateway.backends.clients import GeneratorClient, RefinerClient, ScorerClient
 from services.gateway.domain import Aspect, Feedback, PromptAttempt, PromptEdit
@@ -29,18 +30,25 @@ from services.gateway.ports import (
     GenerationFailure,
     GenerationItem,
     GenerationProgress,
+    Priority,
     RankedDifferences,
     ScoreSubject,
 )
 from services.gateway.profiles.model import FitDecision, FitReport
 from tests.gateway_io.seam import BACKBONE, Backends, difference, mean_color, picture
 
+CALL: dict[str, Any] = {
+    "model": "paint",
+    "request_id": "r",
+    "timeout_seconds": 30,
+    "priority": Priority.INTERACTIVE,
+}
+
 
 async def generate(backends: Backends, *items: GenerationItem) -> list[GenerationEvent]:
     client = GeneratorClient(backends.address)
     try:
-        stream = client.generate(items, model="paint", request_id="r", timeout_seconds=30)
-        return [event async for event in stream]
+        return [event async for event in client.generate(items, **CALL)]
     finally:
         await client.close()
 
@@ -55,6 +63,20 @@ async def test_generation_reports_every_step_and_ends_with_the_picture(backends:
     assert (sent.model, sent.request_id) == ("paint", "r")
     assert sent.items[0].HasField("guidance_scale"), "zero is a value, not the default"
     assert not sent.items[0].HasField("width_pixels")
+
+
+async def test_the_generator_learns_how_urgent_it_is(backends: Backends) -> None:
+    item = GenerationItem("a", "red", seed=1)
+    await generate(backends, item)
+    with deadline.bound(20.0):
+        await generate(backends, item)
+    urgent, capped = backends.generator.requests
+    assert (urgent.priority, urgent.time_limit.ToMilliseconds()) == (generator_pb.PRIORITY_INTERACTIVE, 30_000)
+    assert 0 < capped.time_limit.ToMilliseconds() <= 20_000
+    nothing = converters.generate_request(
+        [], model="", request_id="", time_limit_seconds=1e-9, priority=Priority.NORMAL
+    )
+    assert (nothing.priority, nothing.time_limit.ToMilliseconds()) == (generator_pb.PRIORITY_NORMAL, 1)
 
 
 def test_progress_says_what_is_ahead_and_what_is_left() -> None:
@@ -81,7 +103,7 @@ async def test_an_item_without_an_answer_fails(backends: Backends) -> None:
 async def test_closing_the_stream_cancels_the_generation(backends: Backends) -> None:
     client = GeneratorClient(backends.address)
     items = [GenerationItem("a", "stuck", seed=1)]
-    async with aclosing(client.generate(items, model="", request_id="r", timeout_seconds=30)) as events:
+    async with aclosing(client.generate(items, **CALL)) as events:
         async for event in events:
             if event == GenerationProgress("a", 0, 2):
                 break

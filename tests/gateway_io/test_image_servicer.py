@@ -62,7 +62,7 @@ async def stub(
     database, objects = Database(database_url), LocalObjectStore(tmp_path / "objects")
     scorer, cache = ScorerClient(backends.address), VectorCache(redis.url, ttl_seconds=100)
     images, generator = ImageRepository(database, objects), GeneratorClient(backends.address)
-    generation = ImageGeneration(generator, images, retry=RetryPolicy(), timeout_seconds=30)
+    generation = ImageGeneration(generator, images, objects, retry=RetryPolicy(), timeout_seconds=30)
     servicer = ImageServicer(objects, images, CachedScoring(scorer, cache, PROFILES), PROFILE, generation)
     server = grpc.aio.server(interceptors=[CallInterceptor()])
     add_ImageServiceServicer_to_server(servicer, server)

@@ -50,7 +50,7 @@ def engine(tiny: LoadedModel) -> Iterator[StepEngine]:
 @pytest.fixture
 async def stub(tiny: LoadedModel, engine: StepEngine) -> AsyncIterator[rpc.GeneratorServiceStub]:
     """A client of a real gRPC server over the engine."""
-    service = GeneratorService(Catalog(["tiny"], {"tiny": tiny}, {}), engine)
+    service = GeneratorService(Catalog([TINY], {"tiny": tiny.known}, {}, ["tiny"]), engine)
     async with serve(service) as client:
         yield client
 

@@ -46,22 +46,28 @@ class PlainServicer(rpc.GeneratorServiceServicer):
 
 
 @asynccontextmanager
-async def serve(service: GeneratorService) -> AsyncIterator[rpc.GeneratorServiceStub]:
-    """Runs a server on a free port and gives a stub."""
+async def listen(service: GeneratorService) -> AsyncIterator[str]:
+    """Runs a server on a free port and gives its address."""
     server = grpc.aio.server(options=_OPTIONS)
     rpc.add_GeneratorServiceServicer_to_server(PlainServicer(service), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=_OPTIONS) as channel:
-            yield rpc.GeneratorServiceStub(channel)
+        yield f"127.0.0.1:{port}"
     finally:
         await server.stop(None)
 
 
-def request(*items: pb.GenerateItem, model: str = "", request_id: str = "q1") -> pb.GenerateRequest:
+@asynccontextmanager
+async def serve(service: GeneratorService) -> AsyncIterator[rpc.GeneratorServiceStub]:
+    """Runs a server on a free port and gives a stub."""
+    async with listen(service) as address, grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
+        yield rpc.GeneratorServiceStub(channel)
+
+
+def request(*items: pb.GenerateItem, model: str = "", request_id: str = "q1", **fields: object) -> pb.GenerateRequest:
     """A Generate request."""
-    return pb.GenerateRequest(request_id=request_id, model=model, items=items)
+    return pb.GenerateRequest(request_id=request_id, model=model, items=items, **fields)
 
 
 def item(item_id: str = "a", prompt: str = "a red star", seed: int = 1, **fields: object) -> pb.GenerateItem:

@@ -28,12 +28,16 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 METADATA = (("application", "generator"), ("x-request-id", "q1"))
 
 
-def _cluster(folder: Path, models_dir: Path) -> tuple[RayCluster, int]:
+def generator_cluster(
+    folder: Path, models_dir: Path, *, model_id: str = TINY.id, replicas: int = 1
+) -> tuple[RayCluster, int]:
+    """Ray with the tiny model behind Serve, not started yet, and the port of Serve's proxy."""
     profile = folder / "tiny.yaml"
     defaults = {"metrics": ["ssim"], "selection_metrics": ["ssim"]}
-    models = [TINY.model_copy(update={"max_steps": 1000}).model_dump()]
+    models = [TINY.model_copy(update={"id": model_id, "max_steps": 1000}).model_dump()]
     profile.write_text(yaml.safe_dump({"name": "t", "description": "", "generators": models, "defaults": defaults}))
     settings = {"PROFILE": str(profile), "MODELS_DIR": str(models_dir), "DEVICE": "cpu", "TORCH_THREADS": "1"}
+    settings["GENERATOR_REPLICAS"] = str(replicas)
     environment = os.environ | {f"LIKENESS_{name}": value for name, value in settings.items()}
     grpc_port, http_port = _free_ports(2)
     cluster = RayCluster(
@@ -53,7 +57,7 @@ async def served(models_dir: Path) -> AsyncIterator[rpc.GeneratorServiceStub]:
     """A stub of the proxy of a running Serve."""
     # Ray's sockets lie in the folder and their paths may have 107 characters at most: pytest's folders are too deep.
     with tempfile.TemporaryDirectory(prefix="likeness-", ignore_cleanup_errors=True) as folder:
-        cluster, port = _cluster(Path(folder), models_dir)
+        cluster, port = generator_cluster(Path(folder), models_dir)
         try:
             await cluster.start()
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -97,7 +101,7 @@ async def _cancel_after(served: rpc.GeneratorServiceStub, steps_seen: int) -> No
 @pytest.mark.parametrize("victim", ["raylet", "gcs_server"])
 async def test_without_one_of_rays_processes_all_end_and_can_be_started_again(models_dir: Path, victim: str) -> None:
     with tempfile.TemporaryDirectory(prefix="likeness-", ignore_cleanup_errors=True) as folder:
-        cluster, port = _cluster(Path(folder), models_dir)
+        cluster, port = generator_cluster(Path(folder), models_dir)
         try:
             await cluster.start()
             assert cluster.process is not None
@@ -123,7 +127,7 @@ def _child(process_id: int, name: str) -> int:
 
 
 async def test_a_deployment_without_its_model_says_what_is_missing(tmp_path: Path) -> None:
-    cluster, _ = _cluster(tmp_path, tmp_path)
+    cluster, _ = generator_cluster(tmp_path, tmp_path)
     try:
         with pytest.raises(StartError, match="models/tiny is missing; run 'make models'"):
             await cluster.start()

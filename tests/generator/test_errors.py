@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from likeness.generator.v1 import generator_service_pb2 as pb
 from likeness.generator.v1 import generator_service_pb2_grpc as rpc
 from likeness.types.v1.image_pb2 import Image
 from likeness.types.v1.model_pb2 import NoisePart as Part
-from tests.generator.grpc_server import events, item, pngs, request
+from services.generator.catalog import Catalog
+from services.generator.engine.step_engine import StepEngine
+from services.generator.pipelines import LoadedModel
+from services.generator.service import GeneratorService
+from tests.generator.grpc_server import events, item, pngs, request, serve
+from tests.generator.tiny import TINY
 
 WEIGHTS = "1e-06 to 1e+06, positive or negative"
 GRIDS = "a square number up to 256"
@@ -49,6 +56,21 @@ PROMPTS = "1 to 2000 characters, not only white space"
         (item(initial_image=PICTURE, strength=1.01), "strength", "above 0, up to 1"),
         (item(initial_image=PICTURE, strength=float("nan")), "strength", "above 0, up to 1"),
         (item(initial_image=PICTURE, strength=0.24), "strength", "1/4 to 1"),
+        (item(mask=PICTURE), "mask", "unset, or an image too"),
+        (item(second_strength=0.5), "second_strength", "unset, or an image too"),
+        (
+            item(initial_image=PICTURE, strength=0.5, mask=PICTURE, second_strength=0.5),
+            "second_strength",
+            "unset, or no mask",
+        ),
+        (item(initial_image=PICTURE, strength=0.5, second_strength=0), "second_strength", "above 0, up to 1"),
+        (item(initial_image=PICTURE, strength=0.5, second_strength=1.01), "second_strength", "above 0, up to 1"),
+        (item(initial_image=PICTURE, strength=0.5, second_strength=0.24), "second_strength", "1/4 to 1"),
+        (
+            item(initial_image=PICTURE, strength=0.5, mask=Image(content_hash="0" * 64)),
+            "mask.content_hash",
+            "the picture's bytes in data",
+        ),
         (
             item(initial_image=Image(content_hash="0" * 64), strength=0.5),
             "initial_image.content_hash",
@@ -93,6 +115,9 @@ async def test_a_wrong_field_is_named_with_the_allowed_values(
         (request(*(item(str(index)) for index in range(65))), "items"),
         (request(item(), request_id=""), "request_id"),
         (request(item(), request_id="x" * 65), "request_id"),
+        (request(item(), time_limit=Duration()), "time_limit"),
+        (request(item(), time_limit=Duration(seconds=-1)), "time_limit"),
+        (request(item(), priority=4), "priority"),
     ],
 )
 async def test_a_wrong_request_is_refused(
@@ -101,6 +126,33 @@ async def test_a_wrong_request_is_refused(
     error = await _refusal(stub, wrong)
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert json.loads(error.details() or "")["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("limits", "wrong", "field", "allowed"),
+    [
+        ({"takes_negative_prompt": False}, item(negative_prompt="x"), "negative_prompt", "empty"),
+        ({"takes_guidance_scale": False}, item(guidance_scale=2.5), "guidance_scale", "unset, or 3"),
+    ],
+)
+async def test_what_a_model_would_not_heed_is_refused(
+    tiny: LoadedModel,
+    engine: StepEngine,
+    limits: dict[str, bool],
+    wrong: pb.GenerateItem,
+    field: str,
+    allowed: str,
+) -> None:
+    heedless = replace(tiny, card=replace(tiny.card, limits=replace(tiny.card.limits, **limits)))
+    async with serve(GeneratorService(Catalog([TINY], {"tiny": heedless.known}, {}, ["tiny"]), engine)) as stub:
+        (model,) = (await stub.ListModels(pb.ListModelsRequest())).models
+        assert {name: getattr(model.generation_limits, name) for name in limits} == limits
+        error = await _refusal(stub, request(wrong))
+        detail = json.loads(error.details() or "")
+        assert (error.code(), detail["field"]) == (grpc.StatusCode.INVALID_ARGUMENT, f"items[0].{field}")
+        assert detail["message"].endswith(f"allowed: {allowed}")
+        # As a record of such a model says it.
+        assert set(pngs(await events(stub, item(guidance_scale=3)))) == {"a"}
 
 
 async def test_an_unknown_model_is_not_found_and_the_known_ones_are_named(stub: rpc.GeneratorServiceStub) -> None:

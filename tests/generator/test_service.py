@@ -14,6 +14,7 @@ from PIL import Image
 
 from likeness.generator.v1 import generator_service_pb2 as pb
 from likeness.types.v1 import model_pb2
+from services.common.errors import InvalidInputError
 from services.common.profile import ROOT, Defaults, GeneratorModel, Profile, load_profile
 from services.common.settings import Settings
 from services.common.telemetry import render_metrics
@@ -38,8 +39,13 @@ def _start(profile: Profile, models_dir: Path | None) -> GeneratorService:
 async def test_a_model_that_is_missing_leaves_the_others_usable(models_dir: Path, tiny: LoadedModel) -> None:
     service = await asyncio.to_thread(_start, _profile(TINY, ABSENT), models_dir)
     async with serve(service) as stub:
-        (model,) = (await stub.ListModels(pb.ListModelsRequest())).models
+        model, absent = (await stub.ListModels(pb.ListModelsRequest())).models
         assert (model.id, model.role, model.revision) == ("tiny", model_pb2.MODEL_ROLE_GENERATOR, tiny.card.revision)
+        assert (model.load_state, model.size_bytes) == (model_pb2.LOAD_STATE_LOADED, tiny.size_bytes)
+        parts = (tiny.family.pipeline.unet, tiny.family.pipeline.vae, tiny.family.pipeline.text_encoder)
+        assert tiny.size_bytes >= sum(4 * part.num_parameters() for part in parts)
+        assert (absent.id, absent.source, absent.load_state) == ("absent", "absent", model_pb2.LOAD_STATE_FAILED)
+        assert "models/absent" in absent.load_problem and not absent.HasField("generation_limits")
         limits = model.generation_limits
         assert limits.schedulers[0] == "ddim" and limits.max_steps == 200 and limits.token_limit == 30
         assert limits.mixes_noise and limits.takes_initial_image
@@ -75,6 +81,34 @@ async def test_without_any_model_the_replica_runs_and_says_why(tmp_path: Path) -
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
         assert "models/absent" in (refused.value.details() or "")
     service.close()
+
+
+async def test_under_a_budget_those_stay_for_which_there_is_room_and_the_others_take_turns(models_dir: Path) -> None:
+    profile = _profile(TINY, TINY.model_copy(update={"id": "second"}))
+    settings = Settings(models_dir=models_dir, device="cpu", torch_threads=1, generator_memory_mib=2)
+    service = await asyncio.to_thread(GeneratorService.start, settings, profile)
+    async with serve(service) as stub:
+        first, second = (await stub.ListModels(pb.ListModelsRequest())).models
+        assert first.load_state == model_pb2.LOAD_STATE_LOADED
+        assert second.load_state == model_pb2.LOAD_STATE_NOT_LOADED and second.size_bytes == first.size_bytes
+        assert second.generation_limits == first.generation_limits
+        answers = [answer async for answer in stub.Generate(request(item("a"), model="second"))]
+        assert set(pngs(answers)) == {"a"}
+        first, second = (await stub.ListModels(pb.ListModelsRequest())).models
+        assert first.load_state == model_pb2.LOAD_STATE_NOT_LOADED
+        assert second.load_state == model_pb2.LOAD_STATE_LOADED
+        assert set(pngs(await events(stub, item("a")))) == {"a"}
+    service.close()
+
+
+def test_a_model_larger_than_the_whole_budget_is_an_error_at_the_start(models_dir: Path) -> None:
+    settings = Settings(models_dir=models_dir, device="cpu", torch_threads=1, generator_memory_mib=1)
+    with pytest.raises(InvalidInputError) as refused:
+        GeneratorService.start(settings, _profile(TINY))
+    assert refused.value.message == (
+        "LIKENESS_GENERATOR_MEMORY_MIB: is 1, too little for the profile's models: 'tiny' takes 1.8 MiB; "
+        "allowed: at least 2"
+    )
 
 
 @pytest.mark.skipif(not EMBEDDED.is_file(), reason="models/generator-embedded is not trained yet")

@@ -37,7 +37,7 @@ def work(model: LoadedModel, *items: ItemRequest) -> list[EngineItem]:
     return resolve(items, model.card, model.prompts.is_truncated)
 
 
-def save_tiny_pipeline(folder: Path) -> None:
+def save_tiny_pipeline(folder: Path, *, latent_channels: int = 8) -> None:
     """Writes a float16 pipeline folder: factor-4 autoencoder, velocity prediction with zero terminal signal."""
     torch.manual_seed(1)
     tokenizer = _tokenizer(folder / "tokenizer-source")
@@ -53,7 +53,7 @@ def save_tiny_pipeline(folder: Path) -> None:
         pad_token_id=tokenizer.eos_token_id,
     )
     vae = AutoencoderTiny(
-        latent_channels=8,
+        latent_channels=latent_channels,
         encoder_block_out_channels=(16, 16, 16),
         decoder_block_out_channels=(16, 16, 16),
         num_encoder_blocks=(0, 1, 1),
@@ -64,8 +64,8 @@ def save_tiny_pipeline(folder: Path) -> None:
     )
     unet = UNet2DConditionModel(
         sample_size=16,
-        in_channels=8,
-        out_channels=8,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
         block_out_channels=(16, 32, 32),
         layers_per_block=1,
         cross_attention_dim=32,

@@ -15,6 +15,7 @@ import grpc
 import pytest
 from PIL import Image
 
+from likeness import Client, Model, ModelList
 from likeness.cli.main import main
 from tests.likeness.gateway.faults import Fault
 from tests.likeness.gateway.server import TestGateway
@@ -102,6 +103,33 @@ def test_a_cut_text_is_not_passed_over_in_silence(target_file: Path, capsys: Cap
     assert capsys.readouterr().out.splitlines()[-1] == note
     main(["score", str(target_file), str(target_file), "--text", "red"])
     assert note not in capsys.readouterr().out
+
+
+def test_models_say_what_pictures_can_be_made_with(capsys: Capture) -> None:
+    main(["models"])
+    *_, takes, absent, unreachable = capsys.readouterr().out.splitlines()
+    assert takes == "generator-embedded takes initial images and masks; adapters ink"
+    assert absent == "generator-embedded: adapter oil is absent: its file is not there"
+    assert unreachable == "No answer from: refiner"
+    main(["models", "--json"])
+    (model, _) = json_lines(capsys.readouterr().out)[0]["models"]
+    assert model["generation_limits"]["takes_initial_image"] is True
+    assert [(one["id"], one["absent_reason"]) for one in model["adapters"]] == [
+        ("ink", ""),
+        ("oil", "its file is not there"),
+    ]
+
+
+def test_models_say_whether_they_are_in_memory(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    main(["models"])
+    head, generator, embedder, *_ = capsys.readouterr().out.splitlines()
+    column = head.index("in memory")
+    assert generator[column:].startswith("not loaded, 3.0 MiB  ") and embedder[column:].startswith("  ")
+    lost = Model("lost", "", "generator", "lost", False, "MIT", load_state="failed", load_problem="it has no folder")
+    monkeypatch.setattr(Client, "models", lambda _: ModelList((lost,)))
+    main(["models"])
+    _, row, note = capsys.readouterr().out.splitlines()
+    assert "  failed  " in row and note == "lost could not be loaded: it has no folder"
 
 
 def test_metrics_end_with_those_that_are_absent(capsys: Capture) -> None:

@@ -157,6 +157,8 @@ def test_the_catalogue(client: Client) -> None:
     assert models.unreachable == ("refiner",)
     assert [model.role for model in models.models] == ["generator", "embedder"]
     assert models.models[0].generation_limits is not None and models.models[1].generation_limits is None
+    states = [(model.load_state, model.size_bytes, model.load_problem) for model in models.models]
+    assert states == [("not_loaded", 3 * 2**20, ""), ("unspecified", 0, "")]
     clip, phash, psnr = client.metrics()
     assert clip.selects_by_default and phash.computed_by_default and not psnr.computed_by_default
     assert phash.higher_is_better is False and clip.input == "image_image"

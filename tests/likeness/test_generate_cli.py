@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from likeness.cli.main import main
+from likeness.gateway.v1.image_service_pb2 import PRIORITY_BATCH, PRIORITY_INTERACTIVE
 from tests.likeness.gateway.faults import Fault
 from tests.likeness.gateway.generation import DRAWN_SEED
 from tests.likeness.gateway.server import TestGateway
@@ -59,6 +60,66 @@ def test_every_option_reaches_the_server(out: Path, gateway: TestGateway) -> Non
     assert (sent.negative_prompt, sent.scheduler, sent.model) == ("blue", "ddim", "generator-embedded")
     assert (sent.width_pixels, sent.height_pixels, sent.HasField("guidance_scale")) == (64, 32, True)
     assert not sent.HasField("seed") and not sent.HasField("steps") and not sent.keep
+
+
+def test_how_pictures_begin_reaches_the_server(out: Path, gateway: TestGateway, target_file: Path) -> None:
+    options = "--strength .6 --second-strength .4 --adapter ink --adapter-scale -0.8 --deterministic --priority batch"
+    pictures = ["--from", str(target_file), "--mask", str(target_file)]
+    assert main(["generate", "a", *pictures, *options.split(), "--preview-every", "3", "--out", str(out)]) == 0
+    sent = gateway.images.requests[0]
+    assert sent.initial_image.data == sent.mask.data == target_file.read_bytes()
+    assert (sent.strength, sent.second_strength, sent.adapter, sent.adapter_scale) == (0.6, 0.4, "ink", -0.8)
+    assert (sent.preview_interval_steps, sent.deterministic, sent.priority) == (3, True, PRIORITY_BATCH)
+    assert main(["generate", "a", "--out", str(out)]) == 0
+    sent = gateway.images.requests[1]
+    assert not any(sent.HasField(name) for name in ("initial_image", "strength", "mask", "adapter_scale"))
+    assert (sent.preview_interval_steps, sent.deterministic, sent.priority) == (0, False, PRIORITY_INTERACTIVE)
+
+
+def test_a_file_that_is_not_there_is_said(out: Path, gateway: TestGateway, capsys: Capture) -> None:
+    assert main(["generate", "a", "--from", "nothing.png", "--strength", "1", "--out", str(out)]) == 1
+    assert capsys.readouterr().err == "error: nothing.png: No such file or directory\n"
+    assert gateway.images.requests == []
+
+
+def test_previews_are_lines_and_are_gone_at_the_end(out: Path, capsys: Capture) -> None:
+    options = ["--count", "2", "--seed", "1", "--steps", "5", "--preview-every", "2"]
+    assert main(["generate", "half broken", *options, "--out", str(out)]) == 1
+    assert names(out) == ["0001-1.png"], "the second picture failed, and its preview is gone all the same"
+    first, second = out / "0001-1.preview.jpg", out / "0002-2.preview.jpg"
+    lines = [f"{path}  step {step} of 5" for path in (first, second) for step in (2, 4)]
+    assert capsys.readouterr().out.splitlines()[:4] == lines
+
+
+def test_previews_are_replaced_until_the_picture_is_there(out: Path) -> None:
+    command = ["generate", "a", "--seed", "5", "--steps", "9", "--preview-every", "1", "--out", str(out), "--json"]
+    preview = out / "0001-5.preview.jpg"
+    with run_command(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        shown = []
+        for line in process.stdout:
+            answer = json.loads(line)
+            if "preview" in answer:
+                assert answer == {"file": str(preview), "preview": {"number": 1, "seed": 5, "step": len(shown) + 1}}
+                shown.append(answer)
+        assert process.wait(timeout=60) == 0
+    assert len(shown) == 8 and answer["file"] == str(out / "0001-5.png")
+    assert names(out) == ["0001-5.png"]
+
+
+def test_a_preview_can_be_looked_at_and_goes_when_the_command_is_stopped(out: Path) -> None:
+    out.mkdir(parents=True)
+    (out / "0003-1.preview.jpg").write_text("another command's")
+    command = ["generate", "never done", "--seed", "5", "--steps", "9", "--preview-every", "4", "--out", str(out)]
+    preview = out / "0004-5.preview.jpg"
+    with run_command(command, stdout=subprocess.PIPE) as process:
+        while not preview.exists():
+            time.sleep(0.01)
+        with Image.open(preview) as picture:
+            assert (picture.format, picture.size) == ("JPEG", (16, 16))
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert names(out) == ["0003-1.preview.jpg"]
 
 
 def test_a_drawn_seed_is_in_the_name_and_the_table(
@@ -126,6 +187,8 @@ def test_a_cut_prompt_is_not_passed_over_in_silence(out: Path, capsys: Capture) 
         (["a", "--count", "17"], "INVALID_FIELD", "count"),
         ([""], "INVALID_FIELD", "prompt"),
         (["a", "--model", "nope"], "MODEL_NOT_FOUND", ""),
+        (["a", "--from", __file__], "INVALID_FIELD", "strength"),
+        (["a", "--adapter", "oil"], "INVALID_FIELD", "adapter"),
     ],
     ids=str,
 )
@@ -138,7 +201,9 @@ def test_bad_values_are_errors_and_write_nothing(
     assert names(out) == []
 
 
-@pytest.mark.parametrize("arguments", [[], ["a", "--count", "many"], ["a", "--steps"], ["a", "b"]], ids=str)
+@pytest.mark.parametrize(
+    "arguments", [[], ["a", "--count", "many"], ["a", "--priority", "soon"], ["a", "--steps"], ["a", "b"]], ids=str
+)
 def test_wrong_usage_is_2(arguments: list[str], capsys: Capture) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["generate", *arguments])
@@ -190,3 +255,17 @@ def test_a_terminal_gets_a_live_view(out: Path, gateway: TestGateway) -> None:
         assert run.wait(timeout=60) == 0
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", rest)
     assert "scheduler" in text and "DPMSolver" in text
+
+
+def test_a_terminal_names_the_previews(out: Path) -> None:
+    parent, child = pty.openpty()
+    command = ["generate", "never done", "--seed", "5", "--preview-every", "1", "--out", str(out)]
+    with run_command(command, stdout=child) as run:
+        os.close(child)
+        shown = b""
+        while b"0001-5.preview.jpg" not in shown:
+            shown += os.read(parent, 65536)
+        assert str(out).encode() not in shown, "no line of its own: the live region has it"
+        run.send_signal(signal.SIGINT)
+        read_all(parent)
+        assert run.wait(timeout=60) == 130

@@ -7,6 +7,9 @@ import io
 import json
 import time
 from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -17,9 +20,11 @@ from likeness import (
     Client,
     DeadlineExceeded,
     GeneratedImage,
+    GenerationPreview,
     GenerationProgress,
     InvalidArgument,
     NotFound,
+    Priority,
     Unavailable,
 )
 from likeness._calls import generate_images
@@ -97,6 +102,83 @@ def test_every_option_reaches_the_server(client: Client, gateway: TestGateway) -
     client.generate("a red star")
     default = gateway.images.requests[1]
     assert not any(default.HasField(name) for name in ("seed", "count", "steps", "guidance_scale", "width_pixels"))
+
+
+def test_pictures_to_start_from_go_as_files_bytes_pillow_images_or_addresses(
+    client: Client, gateway: TestGateway, target: bytes, target_file: Path
+) -> None:
+    info = client.upload_image(target)
+    with Image.open(target_file) as picture:
+        for source in (target_file, str(target_file), target, picture, info):
+            (made,) = client.generate("a", initial_image=source, strength=0.5, mask=info)
+            assert made.record is not None and made.record.strength == 0.5
+            assert made.record.mask_content_hash == info.content_hash
+    as_file, as_text, as_bytes, as_picture, as_address = gateway.images.requests
+    for request in (as_file, as_text, as_bytes):
+        assert (request.initial_image.data, request.mask.content_hash) == (target, info.content_hash)
+    with Image.open(io.BytesIO(as_picture.initial_image.data)) as sent, Image.open(target_file) as picture:
+        assert sent.tobytes() == picture.tobytes()
+    assert as_address.initial_image.content_hash == info.content_hash
+
+
+def test_how_pictures_begin_is_asked_for_and_recorded(client: Client, gateway: TestGateway, target: bytes) -> None:
+    (made,) = client.generate(
+        "a",
+        initial_image=target,
+        strength=0.6,
+        second_strength=0.4,
+        adapter="ink",
+        adapter_scale=0.0,
+        deterministic=True,
+        priority=Priority.BATCH,
+    )
+    request, record = gateway.images.requests[0], made.record
+    assert request.HasField("adapter_scale"), "zero is a value, not the default"
+    assert request.priority == image_service_pb2.PRIORITY_BATCH
+    assert record is not None
+    assert (record.strength, record.second_strength, record.adapter, record.adapter_scale) == (0.6, 0.4, "ink", 0.0)
+    assert record.deterministic and record.initial_image_content_hash and not record.mask_content_hash
+    client.generate("a", initial_image=None, mask=None)
+    default = gateway.images.requests[1]
+    assert not any(default.HasField(name) for name in ("initial_image", "strength", "mask", "second_strength"))
+    assert (default.priority, default.preview_interval_steps) == (image_service_pb2.PRIORITY_UNSPECIFIED, 0)
+
+
+def test_previews_are_told_apart_from_progress(client: Client) -> None:
+    seen: list[GenerationProgress] = []
+    shown: list[GenerationPreview] = []
+    client.generate("a", seed=7, count=2, steps=5, preview_every=2, on_progress=seen.append, on_preview=shown.append)
+    assert [(one.number, one.seed, one.step) for one in shown] == [(1, 7, 2), (1, 7, 4), (2, 8, 2), (2, 8, 4)]
+    assert shown[0].image.size == (16, 16) and shown[0].jpeg != shown[1].jpeg
+    assert len(seen) == 2 * 7
+    assert len(client.generate("a", preview_every=2)) == 1, "nobody has to look"
+    kinds = [type(event) for event in client.generate_events("a", steps=2, preview_every=1)]
+    assert kinds.count(GenerationPreview) == 1 and kinds[-1] is GeneratedImage
+
+
+@pytest.mark.parametrize(
+    ("options", "reason", "field"),
+    [
+        ({"initial_image": b"x"}, "INVALID_FIELD", "strength"),
+        ({"adapter": "oil"}, "INVALID_FIELD", "adapter"),
+        ({"preview_every": 2**31}, "INVALID_FIELD", "preview_interval_steps"),
+        ({"priority": "soon"}, "INVALID_FIELD", "priority"),
+    ],
+    ids=str,
+)
+def test_bad_starts_name_their_field(client: Client, options: dict[str, Any], reason: str, field: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        client.generate("a", **options)
+    assert (caught.value.reason, caught.value.field) == (reason, field)
+
+
+def test_a_picture_that_is_not_there(client: Client, target: bytes, tmp_path: Path) -> None:
+    unknown = replace(client.upload_image(target), content_hash="0" * 64)
+    with pytest.raises(NotFound) as caught:
+        client.generate("a", initial_image=unknown, strength=0.5)
+    assert caught.value.reason == "IMAGE_NOT_FOUND"
+    with pytest.raises(FileNotFoundError):
+        client.generate("a", initial_image=tmp_path / "nothing.png", strength=0.5)
 
 
 def test_kept_pictures_can_be_named_by_their_info(client: Client) -> None:
@@ -193,6 +275,17 @@ async def test_the_async_client_does_the_same(async_client: AsyncClient, gateway
     assert len(seen) == 3 * 6
     with pytest.raises(InvalidArgument):
         await async_client.generate("a", count=0)
+
+
+async def test_the_async_client_shows_previews(async_client: AsyncClient, target: bytes) -> None:
+    shown: list[int] = []
+
+    async def note(preview: GenerationPreview) -> None:
+        shown.append(preview.step)
+
+    start = {"initial_image": target, "strength": 0.5}
+    (made,) = await async_client.generate("a", steps=4, preview_every=1, on_preview=note, **start)  # type: ignore[arg-type]
+    assert shown == [1, 2, 3] and made.record is not None and made.record.strength == 0.5
 
 
 async def test_a_cancelled_task_stops_the_denoising(async_client: AsyncClient, gateway: TestGateway) -> None:

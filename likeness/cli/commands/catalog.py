@@ -13,6 +13,7 @@ from likeness.cli.connection import connect
 from likeness.cli.output import Output
 
 _REVISION_CHARACTERS = 8
+_MEBIBYTE = 1024 * 1024
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -29,10 +30,21 @@ def _models(args: argparse.Namespace, output: Output) -> int:
         output.value(answer)
         return 0
     rows = [
-        (model.id, model.role, _short(model.revision), _origin(model.embedded), model.license, _limits(model))
+        (
+            *(model.id, model.role, _memory(model), _short(model.revision), _origin(model.embedded), model.license),
+            _limits(model),
+        )
         for model in answer.models
     ]
-    output.table(("model", "role", "revision", "weights", "license", "defaults"), rows)
+    output.table(("model", "role", "in memory", "revision", "weights", "license", "defaults"), rows)
+    for model in answer.models:
+        if takes := _takes(model):
+            output.say(f"{model.id} takes {takes}")
+        if model.load_problem:
+            output.say(Text(f"{model.id} could not be loaded: {model.load_problem}", style="dim"))
+        for adapter in model.adapters:
+            if adapter.absent_reason:
+                output.say(Text(f"{model.id}: adapter {adapter.id} is absent: {adapter.absent_reason}", style="dim"))
     if answer.unreachable:
         output.say(f"No answer from: {', '.join(answer.unreachable)}")
     return 0
@@ -69,12 +81,26 @@ def _strategies(args: argparse.Namespace, output: Output) -> int:
     return 0
 
 
+def _memory(model: Model) -> str:
+    if model.load_state == "unspecified":
+        return ""
+    state = model.load_state.replace("_", " ")
+    return f"{state}, {model.size_bytes / _MEBIBYTE:,.1f} MiB" if model.size_bytes else state
+
+
 def _limits(model: Model) -> str:
     limits = model.generation_limits
     if limits is None:
         return ""
     size = f"{limits.width_pixels} x {limits.height_pixels} px"
     return f"{limits.default_steps} steps, guidance scale {limits.default_guidance_scale:g}, {size}"
+
+
+def _takes(model: Model) -> str:
+    limits = model.generation_limits
+    pictures = "initial images and masks" if limits and limits.takes_initial_image else ""
+    adapters = ", ".join(adapter.id for adapter in model.adapters if not adapter.absent_reason)
+    return "; ".join(filter(None, (pictures, adapters and f"adapters {adapters}")))
 
 
 def _range(metric: Metric) -> str:

@@ -9,15 +9,16 @@ from pathlib import Path
 
 from rich.text import Text
 
-from likeness import Client, GeneratedImage, GenerationOptions
+from likeness import Client, GeneratedImage, GenerationOptions, GenerationPreview, Priority
 from likeness.cli.arguments import command
 from likeness.cli.connection import address
 from likeness.cli.generation_view import GenerationView
 from likeness.cli.output import Output
+from likeness.cli.previews import SUFFIX, PreviewFiles, stem
 
 _TIMEOUT_SECONDS = 3600.0
 """Long enough for sixteen large pictures on a slow machine: whoever waits sees the progress, and can leave."""
-_NAME = re.compile(r"(\d+)-\d+\.png")
+_NAME = re.compile(rf"(\d+)-\d+(?:\.png|{re.escape(SUFFIX)})")
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -35,8 +36,41 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--height", type=int, metavar="PIXELS", help="height (default: the model's)")
     parser.add_argument("--scheduler", default="", metavar="NAME", help="scheduler (default: the model's)")
     parser.add_argument("--model", default="", metavar="ID", help="generator model (default: the profile's)")
+    _add_start(parser)
+    parser.add_argument("--adapter", default="", metavar="NAME", help="adapter of the model (default: none)")
+    parser.add_argument("--adapter-scale", type=float, metavar="X", help="how much of it, -4 to 4 (default: 1)")
+    parser.add_argument(
+        "--preview-every",
+        type=int,
+        default=0,
+        metavar="STEPS",
+        help=f"show pictures on their way in NUMBER-SEED{SUFFIX} files beside the output (default: never)",
+    )
+    parser.add_argument(
+        "--deterministic", action="store_true", help="the same pixels to the bit for the same request, but slower"
+    )
+    parser.add_argument(
+        "--priority",
+        choices=[str(priority) for priority in Priority],
+        default=str(Priority.INTERACTIVE),
+        help="which waiting pictures begin first (default: interactive)",
+    )
     parser.add_argument(
         "--out", type=Path, default=Path(), metavar="DIR", help="write NUMBER-SEED.png files there (default: here)"
+    )
+
+
+def _add_start(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--from", dest="initial_image", metavar="IMAGE", help="picture to start from; needs --strength")
+    parser.add_argument("--strength", type=float, metavar="X", help="how much of it is made anew, above 0, up to 1")
+    parser.add_argument(
+        "--mask", metavar="IMAGE", help="where it is made anew: white is made anew, black stays (default: everywhere)"
+    )
+    parser.add_argument(
+        "--second-strength",
+        type=float,
+        metavar="X",
+        help="noise the finished picture again to this part of the steps and denoise it a second time",
     )
 
 
@@ -45,12 +79,20 @@ def _run(args: argparse.Namespace, output: Output) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     first = _last_number(args.out) + 1
     done: dict[int, tuple[GeneratedImage, Path | None]] = {}
-    with Client(address(args), timeout_seconds=_TIMEOUT_SECONDS) as client, GenerationView(output) as view:
+    with (
+        Client(address(args), timeout_seconds=_TIMEOUT_SECONDS) as client,
+        PreviewFiles(args.out, first) as previews,
+        GenerationView(output) as view,
+    ):
         try:
             for event in client.generate_events(args.prompt, **_options(args)):
+                if isinstance(event, GenerationPreview):
+                    view.show_preview(event, previews.write(event))
+                    continue
                 view.show(event)
                 if isinstance(event, GeneratedImage):
                     path = None if event.error else _write(args.out, first + event.number - 1, event)
+                    previews.remove(event.number)
                     done[event.number] = event, path
                     if output.json:
                         output.value({"file": path and str(path), "picture": event})
@@ -74,6 +116,15 @@ def _options(args: argparse.Namespace) -> GenerationOptions:
         height_pixels=args.height,
         scheduler=args.scheduler,
         model=args.model,
+        initial_image=args.initial_image,
+        strength=args.strength,
+        mask=args.mask,
+        second_strength=args.second_strength,
+        adapter=args.adapter,
+        adapter_scale=args.adapter_scale,
+        preview_every=args.preview_every,
+        deterministic=args.deterministic,
+        priority=Priority(args.priority),
     )
 
 
@@ -86,7 +137,7 @@ def _last_number(folder: Path) -> int:
 def _write(folder: Path, number: int, made: GeneratedImage) -> Path:
     """Writes a picture as it came, its record inside. A name that is taken meanwhile is left for the next number."""
     while True:
-        path = folder / f"{number:04}-{made.seed}.png"
+        path = folder / f"{stem(number, made.seed)}.png"
         try:
             with path.open("xb") as file:
                 file.write(made.png)

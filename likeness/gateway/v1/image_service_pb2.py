@@ -29,7 +29,7 @@ from likeness.types.v1 import model_pb2 as likeness_dot_types_dot_v1_dot_model__
 from likeness.types.v1 import score_pb2 as likeness_dot_types_dot_v1_dot_score__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'likeness/gateway/v1/image_service.proto\x12\x13likeness.gateway.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dlikeness/types/v1/image.proto\x1a\x1dlikeness/types/v1/model.proto\x1a\x1dlikeness/types/v1/score.proto\"(\n\x12UploadImageRequest\x12\x12\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x02\"G\n\x13UploadImageResponse\x12\x30\n\x04info\x18\x01 \x01(\x0b\x32\x1c.likeness.types.v1.ImageInfoB\x04\xe2\x41\x01\x03\"-\n\x0fGetImageRequest\x12\x1a\n\x0c\x63ontent_hash\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"X\n\x10GetImageResponse\x12\x12\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x03\x12\x30\n\x04info\x18\x02 \x01(\x0b\x32\x1c.likeness.types.v1.ImageInfoB\x04\xe2\x41\x01\x03\"\xa3\x01\n\x12ScoreImagesRequest\x12.\n\x06target\x18\x01 \x01(\x0b\x32\x18.likeness.types.v1.ImageB\x04\xe2\x41\x01\x01\x12\x12\n\x04text\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x32\n\ncandidates\x18\x03 \x03(\x0b\x32\x18.likeness.types.v1.ImageB\x04\xe2\x41\x01\x02\x12\x15\n\x07metrics\x18\x04 \x03(\tB\x04\xe2\x41\x01\x01\"Q\n\x13ScoreImagesResponse\x12:\n\ncandidates\x18\x01 \x03(\x0b\x32 .likeness.gateway.v1.ImageScoresB\x04\xe2\x41\x01\x03\"\x8e\x01\n\x0bImageScores\x12.\n\x06scores\x18\x01 \x03(\x0b\x32\x18.likeness.types.v1.ScoreB\x04\xe2\x41\x01\x03\x12\x31\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x1c.likeness.types.v1.ItemErrorB\x04\xe2\x41\x01\x03\x12\x1c\n\x0etext_truncated\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\"\xae\x03\n\x15GenerateImagesRequest\x12\x18\n\nrequest_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06prompt\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1d\n\x0fnegative_prompt\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\x04seed\x18\x04 \x01(\x04\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x18\n\x05\x63ount\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x18\n\x05steps\x18\x06 \x01(\x05\x42\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12!\n\x0eguidance_scale\x18\x07 \x01(\x01\x42\x04\xe2\x41\x01\x01H\x03\x88\x01\x01\x12\x1f\n\x0cwidth_pixels\x18\x08 \x01(\x05\x42\x04\xe2\x41\x01\x01H\x04\x88\x01\x01\x12 \n\rheight_pixels\x18\t \x01(\x05\x42\x04\xe2\x41\x01\x01H\x05\x88\x01\x01\x12\x17\n\tscheduler\x18\n \x01(\tB\x04\xe2\x41\x01\x01\x12\x13\n\x05model\x18\x0b \x01(\tB\x04\xe2\x41\x01\x01\x12\x12\n\x04keep\x18\x0c \x01(\x08\x42\x04\xe2\x41\x01\x01\x42\x07\n\x05_seedB\x08\n\x06_countB\x08\n\x06_stepsB\x11\n\x0f_guidance_scaleB\x0f\n\r_width_pixelsB\x10\n\x0e_height_pixels\"\xe9\x02\n\x16GenerateImagesResponse\x12\x1a\n\x0cimage_number\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x12\n\x04seed\x18\x02 \x01(\x04\x42\x04\xe2\x41\x01\x03\x12\x37\n\x06queued\x18\x03 \x01(\x0b\x32%.likeness.gateway.v1.GenerationQueuedH\x00\x12\x39\n\x07started\x18\x04 \x01(\x0b\x32&.likeness.gateway.v1.GenerationStartedH\x00\x12\x33\n\x04step\x18\x05 \x01(\x0b\x32#.likeness.gateway.v1.GenerationStepH\x00\x12\x34\n\x05image\x18\x06 \x01(\x0b\x32#.likeness.gateway.v1.GeneratedImageH\x00\x12\x37\n\x06\x66\x61iled\x18\x07 \x01(\x0b\x32%.likeness.gateway.v1.GenerationFailedH\x00\x42\x07\n\x05\x65vent\"-\n\x10GenerationQueued\x12\x19\n\x0bitems_ahead\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\".\n\x11GenerationStarted\x12\x19\n\x0btotal_steps\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\"s\n\x0eGenerationStep\x12\x12\n\x04step\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x19\n\x0btotal_steps\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x32\n\ttime_left\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x03\"\xb1\x01\n\x0eGeneratedImage\x12\x12\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x03\x12\x30\n\x04info\x18\x02 \x01(\x0b\x32\x1c.likeness.types.v1.ImageInfoB\x04\xe2\x41\x01\x03\x12\x39\n\x06record\x18\x03 \x01(\x0b\x32#.likeness.types.v1.GenerationRecordB\x04\xe2\x41\x01\x03\x12\x1e\n\x10prompt_truncated\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x03\"E\n\x10GenerationFailed\x12\x31\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x1c.likeness.types.v1.ItemErrorB\x04\xe2\x41\x01\x03\x32\x98\x03\n\x0cImageService\x12`\n\x0bUploadImage\x12\'.likeness.gateway.v1.UploadImageRequest\x1a(.likeness.gateway.v1.UploadImageResponse\x12W\n\x08GetImage\x12$.likeness.gateway.v1.GetImageRequest\x1a%.likeness.gateway.v1.GetImageResponse\x12`\n\x0bScoreImages\x12\'.likeness.gateway.v1.ScoreImagesRequest\x1a(.likeness.gateway.v1.ScoreImagesResponse\x12k\n\x0eGenerateImages\x12*.likeness.gateway.v1.GenerateImagesRequest\x1a+.likeness.gateway.v1.GenerateImagesResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'likeness/gateway/v1/image_service.proto\x12\x13likeness.gateway.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dlikeness/types/v1/image.proto\x1a\x1dlikeness/types/v1/model.proto\x1a\x1dlikeness/types/v1/score.proto\"(\n\x12UploadImageRequest\x12\x12\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x02\"G\n\x13UploadImageResponse\x12\x30\n\x04info\x18\x01 \x01(\x0b\x32\x1c.likeness.types.v1.ImageInfoB\x04\xe2\x41\x01\x03\"-\n\x0fGetImageRequest\x12\x1a\n\x0c\x63ontent_hash\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"X\n\x10GetImageResponse\x12\x12\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x03\x12\x30\n\x04info\x18\x02 \x01(\x0b\x32\x1c.likeness.types.v1.ImageInfoB\x04\xe2\x41\x01\x03\"\xa3\x01\n\x12ScoreImagesRequest\x12.\n\x06target\x18\x01 \x01(\x0b\x32\x18.likeness.types.v1.ImageB\x04\xe2\x41\x01\x01\x12\x12\n\x04text\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x32\n\ncandidates\x18\x03 \x03(\x0b\x32\x18.likeness.types.v1.ImageB\x04\xe2\x41\x01\x02\x12\x15\n\x07metrics\x18\x04 \x03(\tB\x04\xe2\x41\x01\x01\"Q\n\x13ScoreImagesResponse\x12:\n\ncandidates\x18\x01 \x03(\x0b\x32 .likeness.gateway.v1.ImageScoresB\x04\xe2\x41\x01\x03\"\x8e\x01\n\x0bImageScores\x12.\n\x06scores\x18\x01 \x03(\x0b\x32\x18.likeness.types.v1.ScoreB\x04\xe2\x41\x01\x03\x12\x31\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x1c.likeness.types.v1.ItemErrorB\x04\xe2\x41\x01\x03\x12\x1c\n\x0etext_truncated\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\"\xba\x06\n\x15GenerateImagesRequest\x12\x18\n\nrequest_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06prompt\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1d\n\x0fnegative_prompt\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\x04seed\x18\x04 \x01(\x04\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x18\n\x05\x63ount\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x18\n\x05steps\x18\x06 \x01(\x05\x42\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12!\n\x0eguidance_scale\x18\x07 \x01(\x01\x42\x04\xe2\x41\x01\x01H\x03\x88\x01\x01\x12\x1f\n\x0cwidth_pixels\x18\x08 \x01(\x05\x42\x04\xe2\x41\x01\x01H\x04\x88\x01\x01\x12 \n\rheight_pixels\x18\t \x01(\x05\x42\x04\xe2\x41\x01\x01H\x05\x88\x01\x01\x12\x17\n\tscheduler\x18\n \x01(\tB\x04\xe2\x41\x01\x01\x12\x13\n\x05model\x18\x0b \x01(\tB\x04\xe2\x41\x01\x01\x12\x12\n\x04keep\x18\x0c \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x35\n\rinitial_image\x18\r \x01(\x0b\x32\x18.likeness.types.v1.ImageB\x04\xe2\x41\x01\x01\x12\x1b\n\x08strength\x18\x0e \x01(\x01\x42\x04\xe2\x41\x01\x01H\x06\x88\x01\x01\x12,\n\x04mask\x18\x0f \x01(\x0b\x32\x18.likeness.types.v1.ImageB\x04\xe2\x41\x01\x01\x12\"\n\x0fsecond_strength\x18\x10 \x01(\x01\x42\x04\xe2\x41\x01\x01H\x07\x88\x01\x01\x12\x15\n\x07\x61\x64\x61pter\x18\x11 \x01(\tB\x04\xe2\x41\x01\x01\x12 \n\radapter_scale\x18\x12 \x01(\x01\x42\x04\xe2\x41\x01\x01H\x08\x88\x01\x01\x12$\n\x16preview_interval_steps\x18\x13 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x1b\n\rdeterministic\x18\x14 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x35\n\x08priority\x18\x15 \x01(\x0e\x32\x1d.likeness.gateway.v1.PriorityB\x04\xe2\x41\x01\x01\x42\x07\n\x05_seedB\x08\n\x06_countB\x08\n\x06_stepsB\x11\n\x0f_guidance_scaleB\x0f\n\r_width_pixelsB\x10\n\x0e_height_pixelsB\x0b\n\t_strengthB\x12\n\x10_second_strengthB\x10\n\x0e_adapter_scale\"\xa4\x03\n\x16GenerateImagesResponse\x12\x1a\n\x0cimage_number\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x12\n\x04seed\x18\x02 \x01(\x04\x42\x04\xe2\x41\x01\x03\x12\x37\n\x06queued\x18\x03 \x01(\x0b\x32%.likeness.gateway.v1.GenerationQueuedH\x00\x12\x39\n\x07started\x18\x04 \x01(\x0b\x32&.likeness.gateway.v1.GenerationStartedH\x00\x12\x33\n\x04step\x18\x05 \x01(\x0b\x32#.likeness.gateway.v1.GenerationStepH\x00\x12\x34\n\x05image\x18\x06 \x01(\x0b\x32#.likeness.gateway.v1.GeneratedImageH\x00\x12\x37\n\x06\x66\x61iled\x18\x07 \x01(\x0b\x32%.likeness.gateway.v1.GenerationFailedH\x00\x12\x39\n\x07preview\x18\x08 \x01(\x0b\x32&.likeness.gateway.v1.GenerationPreviewH\x00\x42\x07\n\x05\x65vent\"-\n\x10GenerationQueued\x12\x19\n\x0bitems_ahead\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\".\n\x11GenerationStarted\x12\x19\n\x0btotal_steps\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\"s\n\x0eGenerationStep\x12\x12\n\x04step\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x19\n\x0btotal_steps\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x32\n\ttime_left\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x03\";\n\x11GenerationPreview\x12\x12\n\x04step\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x12\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x42\x04\xe2\x41\x01\x03\"\xb1\x01\n\x0eGeneratedImage\x12\x12\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x03\x12\x30\n\x04info\x18\x02 \x01(\x0b\x32\x1c.likeness.types.v1.ImageInfoB\x04\xe2\x41\x01\x03\x12\x39\n\x06record\x18\x03 \x01(\x0b\x32#.likeness.types.v1.GenerationRecordB\x04\xe2\x41\x01\x03\x12\x1e\n\x10prompt_truncated\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x03\"E\n\x10GenerationFailed\x12\x31\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x1c.likeness.types.v1.ItemErrorB\x04\xe2\x41\x01\x03*g\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x12\n\x0ePRIORITY_BATCH\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x03\x32\x98\x03\n\x0cImageService\x12`\n\x0bUploadImage\x12\'.likeness.gateway.v1.UploadImageRequest\x1a(.likeness.gateway.v1.UploadImageResponse\x12W\n\x08GetImage\x12$.likeness.gateway.v1.GetImageRequest\x1a%.likeness.gateway.v1.GetImageResponse\x12`\n\x0bScoreImages\x12\'.likeness.gateway.v1.ScoreImagesRequest\x1a(.likeness.gateway.v1.ScoreImagesResponse\x12k\n\x0eGenerateImages\x12*.likeness.gateway.v1.GenerateImagesRequest\x1a+.likeness.gateway.v1.GenerateImagesResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -86,6 +86,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATEIMAGESREQUEST'].fields_by_name['model']._serialized_options = b'\342A\001\001'
   _globals['_GENERATEIMAGESREQUEST'].fields_by_name['keep']._loaded_options = None
   _globals['_GENERATEIMAGESREQUEST'].fields_by_name['keep']._serialized_options = b'\342A\001\001'
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['initial_image']._loaded_options = None
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['initial_image']._serialized_options = b'\342A\001\001'
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['strength']._loaded_options = None
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['strength']._serialized_options = b'\342A\001\001'
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['mask']._loaded_options = None
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['mask']._serialized_options = b'\342A\001\001'
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['second_strength']._loaded_options = None
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['second_strength']._serialized_options = b'\342A\001\001'
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['adapter']._loaded_options = None
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['adapter']._serialized_options = b'\342A\001\001'
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['adapter_scale']._loaded_options = None
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['adapter_scale']._serialized_options = b'\342A\001\001'
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['preview_interval_steps']._loaded_options = None
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['preview_interval_steps']._serialized_options = b'\342A\001\001'
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['deterministic']._loaded_options = None
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['deterministic']._serialized_options = b'\342A\001\001'
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['priority']._loaded_options = None
+  _globals['_GENERATEIMAGESREQUEST'].fields_by_name['priority']._serialized_options = b'\342A\001\001'
   _globals['_GENERATEIMAGESRESPONSE'].fields_by_name['image_number']._loaded_options = None
   _globals['_GENERATEIMAGESRESPONSE'].fields_by_name['image_number']._serialized_options = b'\342A\001\003'
   _globals['_GENERATEIMAGESRESPONSE'].fields_by_name['seed']._loaded_options = None
@@ -100,6 +118,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATIONSTEP'].fields_by_name['total_steps']._serialized_options = b'\342A\001\003'
   _globals['_GENERATIONSTEP'].fields_by_name['time_left']._loaded_options = None
   _globals['_GENERATIONSTEP'].fields_by_name['time_left']._serialized_options = b'\342A\001\003'
+  _globals['_GENERATIONPREVIEW'].fields_by_name['step']._loaded_options = None
+  _globals['_GENERATIONPREVIEW'].fields_by_name['step']._serialized_options = b'\342A\001\003'
+  _globals['_GENERATIONPREVIEW'].fields_by_name['data']._loaded_options = None
+  _globals['_GENERATIONPREVIEW'].fields_by_name['data']._serialized_options = b'\342A\001\003'
   _globals['_GENERATEDIMAGE'].fields_by_name['data']._loaded_options = None
   _globals['_GENERATEDIMAGE'].fields_by_name['data']._serialized_options = b'\342A\001\003'
   _globals['_GENERATEDIMAGE'].fields_by_name['info']._loaded_options = None
@@ -110,6 +132,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATEDIMAGE'].fields_by_name['prompt_truncated']._serialized_options = b'\342A\001\003'
   _globals['_GENERATIONFAILED'].fields_by_name['error']._loaded_options = None
   _globals['_GENERATIONFAILED'].fields_by_name['error']._serialized_options = b'\342A\001\003'
+  _globals['_PRIORITY']._serialized_start=2644
+  _globals['_PRIORITY']._serialized_end=2747
   _globals['_UPLOADIMAGEREQUEST']._serialized_start=222
   _globals['_UPLOADIMAGEREQUEST']._serialized_end=262
   _globals['_UPLOADIMAGERESPONSE']._serialized_start=264
@@ -125,19 +149,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IMAGESCORES']._serialized_start=724
   _globals['_IMAGESCORES']._serialized_end=866
   _globals['_GENERATEIMAGESREQUEST']._serialized_start=869
-  _globals['_GENERATEIMAGESREQUEST']._serialized_end=1299
-  _globals['_GENERATEIMAGESRESPONSE']._serialized_start=1302
-  _globals['_GENERATEIMAGESRESPONSE']._serialized_end=1663
-  _globals['_GENERATIONQUEUED']._serialized_start=1665
-  _globals['_GENERATIONQUEUED']._serialized_end=1710
-  _globals['_GENERATIONSTARTED']._serialized_start=1712
-  _globals['_GENERATIONSTARTED']._serialized_end=1758
-  _globals['_GENERATIONSTEP']._serialized_start=1760
-  _globals['_GENERATIONSTEP']._serialized_end=1875
-  _globals['_GENERATEDIMAGE']._serialized_start=1878
-  _globals['_GENERATEDIMAGE']._serialized_end=2055
-  _globals['_GENERATIONFAILED']._serialized_start=2057
-  _globals['_GENERATIONFAILED']._serialized_end=2126
-  _globals['_IMAGESERVICE']._serialized_start=2129
-  _globals['_IMAGESERVICE']._serialized_end=2537
+  _globals['_GENERATEIMAGESREQUEST']._serialized_end=1695
+  _globals['_GENERATEIMAGESRESPONSE']._serialized_start=1698
+  _globals['_GENERATEIMAGESRESPONSE']._serialized_end=2118
+  _globals['_GENERATIONQUEUED']._serialized_start=2120
+  _globals['_GENERATIONQUEUED']._serialized_end=2165
+  _globals['_GENERATIONSTARTED']._serialized_start=2167
+  _globals['_GENERATIONSTARTED']._serialized_end=2213
+  _globals['_GENERATIONSTEP']._serialized_start=2215
+  _globals['_GENERATIONSTEP']._serialized_end=2330
+  _globals['_GENERATIONPREVIEW']._serialized_start=2332
+  _globals['_GENERATIONPREVIEW']._serialized_end=2391
+  _globals['_GENERATEDIMAGE']._serialized_start=2394
+  _globals['_GENERATEDIMAGE']._serialized_end=2571
+  _globals['_GENERATIONFAILED']._serialized_start=2573
+  _globals['_GENERATIONFAILED']._serialized_end=2642
+  _globals['_IMAGESERVICE']._serialized_start=2750
+  _globals['_IMAGESERVICE']._serialized_end=3158
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from likeness.types.v1 import image_pb2 as _image_pb2
 from likeness.types.v1 import model_pb2 as _model_pb2
 from likeness.types.v1 import score_pb2 as _score_pb2
@@ -21,6 +22,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Priority:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
+    """As PRIORITY_INTERACTIVE."""
+    PRIORITY_BATCH: _Priority.ValueType  # 1
+    """Work nobody waits for: it lets all others pass, though not for ever."""
+    PRIORITY_NORMAL: _Priority.ValueType  # 2
+    """As the pictures of automatic loops."""
+    PRIORITY_INTERACTIVE: _Priority.ValueType  # 3
+    """Somebody sits and waits."""
+
+class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
+    """How urgent pictures are."""
+
+PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
+"""As PRIORITY_INTERACTIVE."""
+PRIORITY_BATCH: Priority.ValueType  # 1
+"""Work nobody waits for: it lets all others pass, though not for ever."""
+PRIORITY_NORMAL: Priority.ValueType  # 2
+"""As the pictures of automatic loops."""
+PRIORITY_INTERACTIVE: Priority.ValueType  # 3
+"""Somebody sits and waits."""
+Global___Priority: _TypeAlias = Priority  # noqa: Y015
 
 @_typing.final
 class UploadImageRequest(_message.Message):
@@ -234,6 +263,15 @@ class GenerateImagesRequest(_message.Message):
     SCHEDULER_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     KEEP_FIELD_NUMBER: _builtins.int
+    INITIAL_IMAGE_FIELD_NUMBER: _builtins.int
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    MASK_FIELD_NUMBER: _builtins.int
+    SECOND_STRENGTH_FIELD_NUMBER: _builtins.int
+    ADAPTER_FIELD_NUMBER: _builtins.int
+    ADAPTER_SCALE_FIELD_NUMBER: _builtins.int
+    PREVIEW_INTERVAL_STEPS_FIELD_NUMBER: _builtins.int
+    DETERMINISTIC_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID of the request, for the logs of all services. It spares no work: the same request again makes its pictures
     again. They are the same pictures, because seeds fix them, a seed drawn for this id too.
@@ -264,6 +302,38 @@ class GenerateImagesRequest(_message.Message):
     """True stores the pictures as UploadImage does, so that other calls can name them by content hash. Not by default:
     the answer has the bytes, and what is stored this way is never collected.
     """
+    strength: _builtins.float
+    """How much of the initial image is made anew, above 0, up to 1: that part of the steps is done, the last ones, rounded
+    down to whole steps of which there must be one. Required with an initial image, refused without one.
+    """
+    second_strength: _builtins.float
+    """Multi-round start: when a picture is done, it is noised again to this part of the steps with fresh noise and denoised
+    a second time, above 0, up to 1. Only with an initial image and without a mask.
+    """
+    adapter: _builtins.str
+    """Adapter of the model to make the pictures with, one of Model.adapters; empty means none."""
+    adapter_scale: _builtins.float
+    """How much of the adapter, -4 to 4; unset means 1, 0 makes the pictures of the model without it. Only with an adapter."""
+    preview_interval_steps: _builtins.int
+    """Sends a preview after every so many denoising steps, 1 to the model's most steps; 0 for none. Each costs a decode."""
+    deterministic: _builtins.bool
+    """True: the same request gives the same pixels to the bit, whatever else is made at the time, on the same hardware and
+    software. The pictures share no batch, which makes them slower.
+    """
+    priority: Global___Priority.ValueType
+    """Which waiting pictures the generator begins first."""
+    @_builtins.property
+    def initial_image(self) -> _image_pb2.Image:
+        """Picture to start from, brought to the asked size. Refused where the model takes none. Together with `mask` at most
+        63 MiB.
+        """
+
+    @_builtins.property
+    def mask(self) -> _image_pb2.Image:
+        """Where the initial image is made anew (inpainting): white is made anew, black stays, grey between. A picture of the
+        initial image's proportions, brought to the asked size. Refused without an initial image.
+        """
+
     def __init__(
         self,
         *,
@@ -279,23 +349,40 @@ class GenerateImagesRequest(_message.Message):
         scheduler: _builtins.str = ...,
         model: _builtins.str = ...,
         keep: _builtins.bool = ...,
+        initial_image: _image_pb2.Image | None = ...,
+        strength: _builtins.float | None = ...,
+        mask: _image_pb2.Image | None = ...,
+        second_strength: _builtins.float | None = ...,
+        adapter: _builtins.str = ...,
+        adapter_scale: _builtins.float | None = ...,
+        preview_interval_steps: _builtins.int = ...,
+        deterministic: _builtins.bool = ...,
+        priority: Global___Priority.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_guidance_scale", b"_guidance_scale", "_height_pixels", b"_height_pixels", "_seed", b"_seed", "_steps", b"_steps", "_width_pixels", b"_width_pixels", "count", b"count", "guidance_scale", b"guidance_scale", "height_pixels", b"height_pixels", "seed", b"seed", "steps", b"steps", "width_pixels", b"width_pixels"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_adapter_scale", b"_adapter_scale", "_count", b"_count", "_guidance_scale", b"_guidance_scale", "_height_pixels", b"_height_pixels", "_second_strength", b"_second_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "_width_pixels", b"_width_pixels", "adapter_scale", b"adapter_scale", "count", b"count", "guidance_scale", b"guidance_scale", "height_pixels", b"height_pixels", "initial_image", b"initial_image", "mask", b"mask", "second_strength", b"second_strength", "seed", b"seed", "steps", b"steps", "strength", b"strength", "width_pixels", b"width_pixels"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_guidance_scale", b"_guidance_scale", "_height_pixels", b"_height_pixels", "_seed", b"_seed", "_steps", b"_steps", "_width_pixels", b"_width_pixels", "count", b"count", "guidance_scale", b"guidance_scale", "height_pixels", b"height_pixels", "keep", b"keep", "model", b"model", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "request_id", b"request_id", "scheduler", b"scheduler", "seed", b"seed", "steps", b"steps", "width_pixels", b"width_pixels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adapter_scale", b"_adapter_scale", "_count", b"_count", "_guidance_scale", b"_guidance_scale", "_height_pixels", b"_height_pixels", "_second_strength", b"_second_strength", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "_width_pixels", b"_width_pixels", "adapter", b"adapter", "adapter_scale", b"adapter_scale", "count", b"count", "deterministic", b"deterministic", "guidance_scale", b"guidance_scale", "height_pixels", b"height_pixels", "initial_image", b"initial_image", "keep", b"keep", "mask", b"mask", "model", b"model", "negative_prompt", b"negative_prompt", "preview_interval_steps", b"preview_interval_steps", "priority", b"priority", "prompt", b"prompt", "request_id", b"request_id", "scheduler", b"scheduler", "second_strength", b"second_strength", "seed", b"seed", "steps", b"steps", "strength", b"strength", "width_pixels", b"width_pixels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__adapter_scale: _TypeAlias = _typing.Literal["adapter_scale"]  # noqa: Y015
+    _WhichOneofArgType__adapter_scale: _TypeAlias = _typing.Literal["_adapter_scale", b"_adapter_scale"]  # noqa: Y015
     _WhichOneofReturnType__count: _TypeAlias = _typing.Literal["count"]  # noqa: Y015
     _WhichOneofArgType__count: _TypeAlias = _typing.Literal["_count", b"_count"]  # noqa: Y015
     _WhichOneofReturnType__guidance_scale: _TypeAlias = _typing.Literal["guidance_scale"]  # noqa: Y015
     _WhichOneofArgType__guidance_scale: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale"]  # noqa: Y015
     _WhichOneofReturnType__height_pixels: _TypeAlias = _typing.Literal["height_pixels"]  # noqa: Y015
     _WhichOneofArgType__height_pixels: _TypeAlias = _typing.Literal["_height_pixels", b"_height_pixels"]  # noqa: Y015
+    _WhichOneofReturnType__second_strength: _TypeAlias = _typing.Literal["second_strength"]  # noqa: Y015
+    _WhichOneofArgType__second_strength: _TypeAlias = _typing.Literal["_second_strength", b"_second_strength"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__steps: _TypeAlias = _typing.Literal["steps"]  # noqa: Y015
     _WhichOneofArgType__steps: _TypeAlias = _typing.Literal["_steps", b"_steps"]  # noqa: Y015
+    _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
+    _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
     _WhichOneofReturnType__width_pixels: _TypeAlias = _typing.Literal["width_pixels"]  # noqa: Y015
     _WhichOneofArgType__width_pixels: _TypeAlias = _typing.Literal["_width_pixels", b"_width_pixels"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__adapter_scale) -> _WhichOneofReturnType__adapter_scale | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__count) -> _WhichOneofReturnType__count | None: ...
     @_typing.overload
@@ -303,9 +390,13 @@ class GenerateImagesRequest(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__height_pixels) -> _WhichOneofReturnType__height_pixels | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__second_strength) -> _WhichOneofReturnType__second_strength | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__steps) -> _WhichOneofReturnType__steps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__width_pixels) -> _WhichOneofReturnType__width_pixels | None: ...
 
@@ -324,6 +415,7 @@ class GenerateImagesResponse(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     IMAGE_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
+    PREVIEW_FIELD_NUMBER: _builtins.int
     image_number: _builtins.int
     """Which picture, from 1 to `count`."""
     seed: _builtins.int
@@ -348,6 +440,10 @@ class GenerateImagesResponse(_message.Message):
     def failed(self) -> Global___GenerationFailed:
         """There will be no picture; its last event."""
 
+    @_builtins.property
+    def preview(self) -> Global___GenerationPreview:
+        """The picture as it stands between two steps."""
+
     def __init__(
         self,
         *,
@@ -358,12 +454,13 @@ class GenerateImagesResponse(_message.Message):
         step: Global___GenerationStep | None = ...,
         image: Global___GeneratedImage | None = ...,
         failed: Global___GenerationFailed | None = ...,
+        preview: Global___GenerationPreview | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "failed", b"failed", "image", b"image", "queued", b"queued", "started", b"started", "step", b"step"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "failed", b"failed", "image", b"image", "preview", b"preview", "queued", b"queued", "started", b"started", "step", b"step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "failed", b"failed", "image", b"image", "image_number", b"image_number", "queued", b"queued", "seed", b"seed", "started", b"started", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "failed", b"failed", "image", b"image", "image_number", b"image_number", "preview", b"preview", "queued", b"queued", "seed", b"seed", "started", b"started", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["queued", "started", "step", "image", "failed"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["queued", "started", "step", "image", "failed", "preview"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -444,6 +541,34 @@ class GenerationStep(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GenerationStep: _TypeAlias = GenerationStep  # noqa: Y015
+
+@_typing.final
+class GenerationPreview(_message.Message):
+    """The picture as it stands after a denoising step, as the scheduler predicts its end. A preview that has not been read
+    when the next one comes is dropped, and so is one that cannot be made.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    step: _builtins.int
+    """Steps done, from 1."""
+    data: _builtins.bytes
+    """JPEG, its longest side at most 256 pixels."""
+    def __init__(
+        self,
+        *,
+        step: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GenerationPreview: _TypeAlias = GenerationPreview  # noqa: Y015
 
 @_typing.final
 class GeneratedImage(_message.Message):

@@ -87,10 +87,11 @@ class ImageServiceServicer:
 
     def GenerateImages(self, request, context):
         """Makes pictures from a prompt and streams what happens, until each picture is done or has failed; one that fails
-        leaves the others. Progress is live: of several events that a slow reader has not taken, only the newest may come.
-        Pictures always come. Cancelling the call stops the denoising before its next step. Errors: INVALID_ARGUMENT (the
-        field, with the allowed values), NOT_FOUND (MODEL_NOT_FOUND), RESOURCE_EXHAUSTED (QUEUE_FULL), DEADLINE_EXCEEDED,
-        UNAVAILABLE (BACKEND_UNAVAILABLE, MODEL_UNAVAILABLE; with `keep` also DATABASE_UNAVAILABLE and
+        leaves the others. Progress is live: of several events that a slow reader has not taken, only the newest may come,
+        and the newest preview. Pictures always come. Cancelling the call stops the denoising before its next step. Errors:
+        INVALID_ARGUMENT (the field, with the allowed values; IMAGE_UNREADABLE, IMAGE_TOO_LARGE, IMAGE_ANIMATED), NOT_FOUND
+        (MODEL_NOT_FOUND, IMAGE_NOT_FOUND), RESOURCE_EXHAUSTED (QUEUE_FULL), DEADLINE_EXCEEDED, UNAVAILABLE
+        (BACKEND_UNAVAILABLE, MODEL_UNAVAILABLE; with `keep` or a content hash also DATABASE_UNAVAILABLE and
         OBJECT_STORE_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

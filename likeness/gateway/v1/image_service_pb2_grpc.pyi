@@ -46,10 +46,11 @@ class ImageServiceStub:
     """
     GenerateImages: _grpc.UnaryStreamMultiCallable[_image_service_pb2.GenerateImagesRequest, _image_service_pb2.GenerateImagesResponse]
     """Makes pictures from a prompt and streams what happens, until each picture is done or has failed; one that fails
-    leaves the others. Progress is live: of several events that a slow reader has not taken, only the newest may come.
-    Pictures always come. Cancelling the call stops the denoising before its next step. Errors: INVALID_ARGUMENT (the
-    field, with the allowed values), NOT_FOUND (MODEL_NOT_FOUND), RESOURCE_EXHAUSTED (QUEUE_FULL), DEADLINE_EXCEEDED,
-    UNAVAILABLE (BACKEND_UNAVAILABLE, MODEL_UNAVAILABLE; with `keep` also DATABASE_UNAVAILABLE and
+    leaves the others. Progress is live: of several events that a slow reader has not taken, only the newest may come,
+    and the newest preview. Pictures always come. Cancelling the call stops the denoising before its next step. Errors:
+    INVALID_ARGUMENT (the field, with the allowed values; IMAGE_UNREADABLE, IMAGE_TOO_LARGE, IMAGE_ANIMATED), NOT_FOUND
+    (MODEL_NOT_FOUND, IMAGE_NOT_FOUND), RESOURCE_EXHAUSTED (QUEUE_FULL), DEADLINE_EXCEEDED, UNAVAILABLE
+    (BACKEND_UNAVAILABLE, MODEL_UNAVAILABLE; with `keep` or a content hash also DATABASE_UNAVAILABLE and
     OBJECT_STORE_UNAVAILABLE).
     """
 
@@ -71,10 +72,11 @@ class ImageServiceAsyncStub(ImageServiceStub):
     """
     GenerateImages: _aio.UnaryStreamMultiCallable[_image_service_pb2.GenerateImagesRequest, _image_service_pb2.GenerateImagesResponse]  # type: ignore[assignment]
     """Makes pictures from a prompt and streams what happens, until each picture is done or has failed; one that fails
-    leaves the others. Progress is live: of several events that a slow reader has not taken, only the newest may come.
-    Pictures always come. Cancelling the call stops the denoising before its next step. Errors: INVALID_ARGUMENT (the
-    field, with the allowed values), NOT_FOUND (MODEL_NOT_FOUND), RESOURCE_EXHAUSTED (QUEUE_FULL), DEADLINE_EXCEEDED,
-    UNAVAILABLE (BACKEND_UNAVAILABLE, MODEL_UNAVAILABLE; with `keep` also DATABASE_UNAVAILABLE and
+    leaves the others. Progress is live: of several events that a slow reader has not taken, only the newest may come,
+    and the newest preview. Pictures always come. Cancelling the call stops the denoising before its next step. Errors:
+    INVALID_ARGUMENT (the field, with the allowed values; IMAGE_UNREADABLE, IMAGE_TOO_LARGE, IMAGE_ANIMATED), NOT_FOUND
+    (MODEL_NOT_FOUND, IMAGE_NOT_FOUND), RESOURCE_EXHAUSTED (QUEUE_FULL), DEADLINE_EXCEEDED, UNAVAILABLE
+    (BACKEND_UNAVAILABLE, MODEL_UNAVAILABLE; with `keep` or a content hash also DATABASE_UNAVAILABLE and
     OBJECT_STORE_UNAVAILABLE).
     """
 
@@ -117,10 +119,11 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_image_service_pb2.GenerateImagesResponse], _abc.AsyncIterator[_image_service_pb2.GenerateImagesResponse]]:
         """Makes pictures from a prompt and streams what happens, until each picture is done or has failed; one that fails
-        leaves the others. Progress is live: of several events that a slow reader has not taken, only the newest may come.
-        Pictures always come. Cancelling the call stops the denoising before its next step. Errors: INVALID_ARGUMENT (the
-        field, with the allowed values), NOT_FOUND (MODEL_NOT_FOUND), RESOURCE_EXHAUSTED (QUEUE_FULL), DEADLINE_EXCEEDED,
-        UNAVAILABLE (BACKEND_UNAVAILABLE, MODEL_UNAVAILABLE; with `keep` also DATABASE_UNAVAILABLE and
+        leaves the others. Progress is live: of several events that a slow reader has not taken, only the newest may come,
+        and the newest preview. Pictures always come. Cancelling the call stops the denoising before its next step. Errors:
+        INVALID_ARGUMENT (the field, with the allowed values; IMAGE_UNREADABLE, IMAGE_TOO_LARGE, IMAGE_ANIMATED), NOT_FOUND
+        (MODEL_NOT_FOUND, IMAGE_NOT_FOUND), RESOURCE_EXHAUSTED (QUEUE_FULL), DEADLINE_EXCEEDED, UNAVAILABLE
+        (BACKEND_UNAVAILABLE, MODEL_UNAVAILABLE; with `keep` or a content hash also DATABASE_UNAVAILABLE and
         OBJECT_STORE_UNAVAILABLE).
         """
 

@@ -29,7 +29,7 @@ from likeness.types.v1 import model_pb2 as likeness_dot_types_dot_v1_dot_model__
 from likeness.types.v1 import score_pb2 as likeness_dot_types_dot_v1_dot_score__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-likeness/generator/v1/generator_service.proto\x12\x15likeness.generator.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dlikeness/types/v1/image.proto\x1a\x1dlikeness/types/v1/model.proto\x1a\x1dlikeness/types/v1/score.proto\"z\n\x0fGenerateRequest\x12\x18\n\nrequest_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05model\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x38\n\x05items\x18\x03 \x03(\x0b\x32#.likeness.generator.v1.GenerateItemB\x04\xe2\x41\x01\x02\"\xed\x04\n\x0cGenerateItem\x12\x15\n\x07item_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06prompt\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1d\n\x0fnegative_prompt\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x12\n\x04seed\x18\x04 \x01(\x04\x42\x04\xe2\x41\x01\x02\x12\x18\n\x05steps\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12!\n\x0eguidance_scale\x18\x06 \x01(\x01\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x1f\n\x0cwidth_pixels\x18\x07 \x01(\x05\x42\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12 \n\rheight_pixels\x18\x08 \x01(\x05\x42\x04\xe2\x41\x01\x01H\x03\x88\x01\x01\x12\x17\n\tscheduler\x18\t \x01(\tB\x04\xe2\x41\x01\x01\x12\x35\n\tnoise_mix\x18\n \x03(\x0b\x32\x1c.likeness.types.v1.NoisePartB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x61\x64\x61pter\x18\x14 \x01(\tB\x04\xe2\x41\x01\x01\x12 \n\radapter_scale\x18\x15 \x01(\x01\x42\x04\xe2\x41\x01\x01H\x04\x88\x01\x01\x12$\n\x16preview_interval_steps\x18\x0b \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x1b\n\rdeterministic\x18\x0c \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x35\n\rinitial_image\x18\r \x01(\x0b\x32\x18.likeness.types.v1.ImageB\x04\xe2\x41\x01\x01\x12\x1b\n\x08strength\x18\x0e \x01(\x01\x42\x04\xe2\x41\x01\x01H\x05\x88\x01\x01\x42\x08\n\x06_stepsB\x11\n\x0f_guidance_scaleB\x0f\n\r_width_pixelsB\x10\n\x0e_height_pixelsB\x10\n\x0e_adapter_scaleB\x0b\n\t_strength\"\xf4\x02\n\x10GenerateResponse\x12\x15\n\x07item_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\x06queued\x18\x02 \x01(\x0b\x32\".likeness.generator.v1.QueuedEventH\x00\x12\x36\n\x07started\x18\x03 \x01(\x0b\x32#.likeness.generator.v1.StartedEventH\x00\x12\x30\n\x04step\x18\x04 \x01(\x0b\x32 .likeness.generator.v1.StepEventH\x00\x12\x32\n\x05image\x18\x05 \x01(\x0b\x32!.likeness.generator.v1.ImageEventH\x00\x12\x34\n\x06\x66\x61iled\x18\x06 \x01(\x0b\x32\".likeness.generator.v1.FailedEventH\x00\x12\x36\n\x07preview\x18\x07 \x01(\x0b\x32#.likeness.generator.v1.PreviewEventH\x00\x42\x07\n\x05\x65vent\"(\n\x0bQueuedEvent\x12\x19\n\x0bitems_ahead\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\"C\n\x0cStartedEvent\x12\x19\n\x0btotal_steps\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x18\n\nbatch_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\"n\n\tStepEvent\x12\x12\n\x04step\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x19\n\x0btotal_steps\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x32\n\ttime_left\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x03\"Q\n\x0cPreviewEvent\x12\x12\n\x04step\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12-\n\x05image\x18\x02 \x01(\x0b\x32\x18.likeness.types.v1.ImageB\x04\xe2\x41\x01\x03\"\x96\x01\n\nImageEvent\x12-\n\x05image\x18\x01 \x01(\x0b\x32\x18.likeness.types.v1.ImageB\x04\xe2\x41\x01\x03\x12\x39\n\x06record\x18\x02 \x01(\x0b\x32#.likeness.types.v1.GenerationRecordB\x04\xe2\x41\x01\x03\x12\x1e\n\x10prompt_truncated\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\"@\n\x0b\x46\x61iledEvent\x12\x31\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x1c.likeness.types.v1.ItemErrorB\x04\xe2\x41\x01\x03\"\x13\n\x11ListModelsRequest\"D\n\x12ListModelsResponse\x12.\n\x06models\x18\x01 \x03(\x0b\x32\x18.likeness.types.v1.ModelB\x04\xe2\x41\x01\x03\x32\xd4\x01\n\x10GeneratorService\x12]\n\x08Generate\x12&.likeness.generator.v1.GenerateRequest\x1a\'.likeness.generator.v1.GenerateResponse0\x01\x12\x61\n\nListModels\x12(.likeness.generator.v1.ListModelsRequest\x1a).likeness.generator.v1.ListModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-likeness/generator/v1/generator_service.proto\x12\x15likeness.generator.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dlikeness/types/v1/image.proto\x1a\x1dlikeness/types/v1/model.proto\x1a\x1dlikeness/types/v1/score.proto\"\xe8\x01\n\x0fGenerateRequest\x12\x18\n\nrequest_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05model\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x38\n\x05items\x18\x03 \x03(\x0b\x32#.likeness.generator.v1.GenerateItemB\x04\xe2\x41\x01\x02\x12\x33\n\ntime_limit\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x01\x12\x37\n\x08priority\x18\x05 \x01(\x0e\x32\x1f.likeness.generator.v1.PriorityB\x04\xe2\x41\x01\x01\"\xd3\x05\n\x0cGenerateItem\x12\x15\n\x07item_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06prompt\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1d\n\x0fnegative_prompt\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x12\n\x04seed\x18\x04 \x01(\x04\x42\x04\xe2\x41\x01\x02\x12\x18\n\x05steps\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12!\n\x0eguidance_scale\x18\x06 \x01(\x01\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x1f\n\x0cwidth_pixels\x18\x07 \x01(\x05\x42\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12 \n\rheight_pixels\x18\x08 \x01(\x05\x42\x04\xe2\x41\x01\x01H\x03\x88\x01\x01\x12\x17\n\tscheduler\x18\t \x01(\tB\x04\xe2\x41\x01\x01\x12\x35\n\tnoise_mix\x18\n \x03(\x0b\x32\x1c.likeness.types.v1.NoisePartB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x61\x64\x61pter\x18\x14 \x01(\tB\x04\xe2\x41\x01\x01\x12 \n\radapter_scale\x18\x15 \x01(\x01\x42\x04\xe2\x41\x01\x01H\x04\x88\x01\x01\x12$\n\x16preview_interval_steps\x18\x0b \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x1b\n\rdeterministic\x18\x0c \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x35\n\rinitial_image\x18\r \x01(\x0b\x32\x18.likeness.types.v1.ImageB\x04\xe2\x41\x01\x01\x12\x1b\n\x08strength\x18\x0e \x01(\x01\x42\x04\xe2\x41\x01\x01H\x05\x88\x01\x01\x12,\n\x04mask\x18\x0f \x01(\x0b\x32\x18.likeness.types.v1.ImageB\x04\xe2\x41\x01\x01\x12\"\n\x0fsecond_strength\x18\x10 \x01(\x01\x42\x04\xe2\x41\x01\x01H\x06\x88\x01\x01\x42\x08\n\x06_stepsB\x11\n\x0f_guidance_scaleB\x0f\n\r_width_pixelsB\x10\n\x0e_height_pixelsB\x10\n\x0e_adapter_scaleB\x0b\n\t_strengthB\x12\n\x10_second_strength\"\xf4\x02\n\x10GenerateResponse\x12\x15\n\x07item_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\x06queued\x18\x02 \x01(\x0b\x32\".likeness.generator.v1.QueuedEventH\x00\x12\x36\n\x07started\x18\x03 \x01(\x0b\x32#.likeness.generator.v1.StartedEventH\x00\x12\x30\n\x04step\x18\x04 \x01(\x0b\x32 .likeness.generator.v1.StepEventH\x00\x12\x32\n\x05image\x18\x05 \x01(\x0b\x32!.likeness.generator.v1.ImageEventH\x00\x12\x34\n\x06\x66\x61iled\x18\x06 \x01(\x0b\x32\".likeness.generator.v1.FailedEventH\x00\x12\x36\n\x07preview\x18\x07 \x01(\x0b\x32#.likeness.generator.v1.PreviewEventH\x00\x42\x07\n\x05\x65vent\"(\n\x0bQueuedEvent\x12\x19\n\x0bitems_ahead\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\"C\n\x0cStartedEvent\x12\x19\n\x0btotal_steps\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x18\n\nbatch_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\"n\n\tStepEvent\x12\x12\n\x04step\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x19\n\x0btotal_steps\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x32\n\ttime_left\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x03\"Q\n\x0cPreviewEvent\x12\x12\n\x04step\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12-\n\x05image\x18\x02 \x01(\x0b\x32\x18.likeness.types.v1.ImageB\x04\xe2\x41\x01\x03\"\x96\x01\n\nImageEvent\x12-\n\x05image\x18\x01 \x01(\x0b\x32\x18.likeness.types.v1.ImageB\x04\xe2\x41\x01\x03\x12\x39\n\x06record\x18\x02 \x01(\x0b\x32#.likeness.types.v1.GenerationRecordB\x04\xe2\x41\x01\x03\x12\x1e\n\x10prompt_truncated\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x03\"@\n\x0b\x46\x61iledEvent\x12\x31\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x1c.likeness.types.v1.ItemErrorB\x04\xe2\x41\x01\x03\"\x13\n\x11ListModelsRequest\"D\n\x12ListModelsResponse\x12.\n\x06models\x18\x01 \x03(\x0b\x32\x18.likeness.types.v1.ModelB\x04\xe2\x41\x01\x03*g\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x12\n\x0ePRIORITY_BATCH\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x03\x32\xd4\x01\n\x10GeneratorService\x12]\n\x08Generate\x12&.likeness.generator.v1.GenerateRequest\x1a\'.likeness.generator.v1.GenerateResponse0\x01\x12\x61\n\nListModels\x12(.likeness.generator.v1.ListModelsRequest\x1a).likeness.generator.v1.ListModelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +42,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATEREQUEST'].fields_by_name['model']._serialized_options = b'\342A\001\001'
   _globals['_GENERATEREQUEST'].fields_by_name['items']._loaded_options = None
   _globals['_GENERATEREQUEST'].fields_by_name['items']._serialized_options = b'\342A\001\002'
+  _globals['_GENERATEREQUEST'].fields_by_name['time_limit']._loaded_options = None
+  _globals['_GENERATEREQUEST'].fields_by_name['time_limit']._serialized_options = b'\342A\001\001'
+  _globals['_GENERATEREQUEST'].fields_by_name['priority']._loaded_options = None
+  _globals['_GENERATEREQUEST'].fields_by_name['priority']._serialized_options = b'\342A\001\001'
   _globals['_GENERATEITEM'].fields_by_name['item_id']._loaded_options = None
   _globals['_GENERATEITEM'].fields_by_name['item_id']._serialized_options = b'\342A\001\002'
   _globals['_GENERATEITEM'].fields_by_name['prompt']._loaded_options = None
@@ -74,6 +78,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATEITEM'].fields_by_name['initial_image']._serialized_options = b'\342A\001\001'
   _globals['_GENERATEITEM'].fields_by_name['strength']._loaded_options = None
   _globals['_GENERATEITEM'].fields_by_name['strength']._serialized_options = b'\342A\001\001'
+  _globals['_GENERATEITEM'].fields_by_name['mask']._loaded_options = None
+  _globals['_GENERATEITEM'].fields_by_name['mask']._serialized_options = b'\342A\001\001'
+  _globals['_GENERATEITEM'].fields_by_name['second_strength']._loaded_options = None
+  _globals['_GENERATEITEM'].fields_by_name['second_strength']._serialized_options = b'\342A\001\001'
   _globals['_GENERATERESPONSE'].fields_by_name['item_id']._loaded_options = None
   _globals['_GENERATERESPONSE'].fields_by_name['item_id']._serialized_options = b'\342A\001\003'
   _globals['_QUEUEDEVENT'].fields_by_name['items_ahead']._loaded_options = None
@@ -102,28 +110,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FAILEDEVENT'].fields_by_name['error']._serialized_options = b'\342A\001\003'
   _globals['_LISTMODELSRESPONSE'].fields_by_name['models']._loaded_options = None
   _globals['_LISTMODELSRESPONSE'].fields_by_name['models']._serialized_options = b'\342A\001\003'
-  _globals['_GENERATEREQUEST']._serialized_start=230
-  _globals['_GENERATEREQUEST']._serialized_end=352
-  _globals['_GENERATEITEM']._serialized_start=355
-  _globals['_GENERATEITEM']._serialized_end=976
-  _globals['_GENERATERESPONSE']._serialized_start=979
-  _globals['_GENERATERESPONSE']._serialized_end=1351
-  _globals['_QUEUEDEVENT']._serialized_start=1353
-  _globals['_QUEUEDEVENT']._serialized_end=1393
-  _globals['_STARTEDEVENT']._serialized_start=1395
-  _globals['_STARTEDEVENT']._serialized_end=1462
-  _globals['_STEPEVENT']._serialized_start=1464
-  _globals['_STEPEVENT']._serialized_end=1574
-  _globals['_PREVIEWEVENT']._serialized_start=1576
-  _globals['_PREVIEWEVENT']._serialized_end=1657
-  _globals['_IMAGEEVENT']._serialized_start=1660
-  _globals['_IMAGEEVENT']._serialized_end=1810
-  _globals['_FAILEDEVENT']._serialized_start=1812
-  _globals['_FAILEDEVENT']._serialized_end=1876
-  _globals['_LISTMODELSREQUEST']._serialized_start=1878
-  _globals['_LISTMODELSREQUEST']._serialized_end=1897
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1899
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1967
-  _globals['_GENERATORSERVICE']._serialized_start=1970
-  _globals['_GENERATORSERVICE']._serialized_end=2182
+  _globals['_PRIORITY']._serialized_start=2182
+  _globals['_PRIORITY']._serialized_end=2285
+  _globals['_GENERATEREQUEST']._serialized_start=231
+  _globals['_GENERATEREQUEST']._serialized_end=463
+  _globals['_GENERATEITEM']._serialized_start=466
+  _globals['_GENERATEITEM']._serialized_end=1189
+  _globals['_GENERATERESPONSE']._serialized_start=1192
+  _globals['_GENERATERESPONSE']._serialized_end=1564
+  _globals['_QUEUEDEVENT']._serialized_start=1566
+  _globals['_QUEUEDEVENT']._serialized_end=1606
+  _globals['_STARTEDEVENT']._serialized_start=1608
+  _globals['_STARTEDEVENT']._serialized_end=1675
+  _globals['_STEPEVENT']._serialized_start=1677
+  _globals['_STEPEVENT']._serialized_end=1787
+  _globals['_PREVIEWEVENT']._serialized_start=1789
+  _globals['_PREVIEWEVENT']._serialized_end=1870
+  _globals['_IMAGEEVENT']._serialized_start=1873
+  _globals['_IMAGEEVENT']._serialized_end=2023
+  _globals['_FAILEDEVENT']._serialized_start=2025
+  _globals['_FAILEDEVENT']._serialized_end=2089
+  _globals['_LISTMODELSREQUEST']._serialized_start=2091
+  _globals['_LISTMODELSREQUEST']._serialized_end=2110
+  _globals['_LISTMODELSRESPONSE']._serialized_start=2112
+  _globals['_LISTMODELSRESPONSE']._serialized_end=2180
+  _globals['_GENERATORSERVICE']._serialized_start=2288
+  _globals['_GENERATORSERVICE']._serialized_end=2500
 # @@protoc_insertion_point(module_scope)

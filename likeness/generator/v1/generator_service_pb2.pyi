@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from likeness.types.v1 import image_pb2 as _image_pb2
 from likeness.types.v1 import model_pb2 as _model_pb2
 from likeness.types.v1 import score_pb2 as _score_pb2
@@ -22,6 +23,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Priority:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
+    """As PRIORITY_NORMAL."""
+    PRIORITY_BATCH: _Priority.ValueType  # 1
+    """Work nobody waits for: it begins when nothing else waits, or when it is its turn for having waited longest."""
+    PRIORITY_NORMAL: _Priority.ValueType  # 2
+    """The usual."""
+    PRIORITY_INTERACTIVE: _Priority.ValueType  # 3
+    """Somebody sits and waits."""
+
+class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
+    """How urgent pictures are."""
+
+PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
+"""As PRIORITY_NORMAL."""
+PRIORITY_BATCH: Priority.ValueType  # 1
+"""Work nobody waits for: it begins when nothing else waits, or when it is its turn for having waited longest."""
+PRIORITY_NORMAL: Priority.ValueType  # 2
+"""The usual."""
+PRIORITY_INTERACTIVE: Priority.ValueType  # 3
+"""Somebody sits and waits."""
+Global___Priority: _TypeAlias = Priority  # noqa: Y015
+
 @_typing.final
 class GenerateRequest(_message.Message):
     """Pictures to make."""
@@ -31,13 +60,26 @@ class GenerateRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
+    TIME_LIMIT_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Caller's id for logs and deduplication, at most 64 characters."""
     model: _builtins.str
     """Model identifier; empty means the profile's default."""
+    priority: Global___Priority.ValueType
+    """Which waiting pictures begin first; those of one priority in the order in which they came. When 16 have begun ahead
+    of the one that has waited longest, that one is next whatever its priority. Pictures that have begun go on.
+    """
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___GenerateItem]:
         """1 to 64 pictures."""
+
+    @_builtins.property
+    def time_limit(self) -> _duration_pb2.Duration:
+        """Time from now in which the pictures are of use, above zero. A request that the queue's estimate puts past it is
+        refused at once (RESOURCE_EXHAUSTED with the time after which to try again); a picture that still waits when it is
+        over fails (DEADLINE_EXCEEDED). Unset: no limit.
+        """
 
     def __init__(
         self,
@@ -45,10 +87,12 @@ class GenerateRequest(_message.Message):
         request_id: _builtins.str = ...,
         model: _builtins.str = ...,
         items: _abc.Iterable[Global___GenerateItem] | None = ...,
+        time_limit: _duration_pb2.Duration | None = ...,
+        priority: Global___Priority.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time_limit", b"time_limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "model", b"model", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "model", b"model", "priority", b"priority", "request_id", b"request_id", "time_limit", b"time_limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -76,6 +120,8 @@ class GenerateItem(_message.Message):
     DETERMINISTIC_FIELD_NUMBER: _builtins.int
     INITIAL_IMAGE_FIELD_NUMBER: _builtins.int
     STRENGTH_FIELD_NUMBER: _builtins.int
+    MASK_FIELD_NUMBER: _builtins.int
+    SECOND_STRENGTH_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
     """Caller's id, unique in the request, echoed in every event."""
     prompt: _builtins.str
@@ -108,6 +154,11 @@ class GenerateItem(_message.Message):
     """How much of the initial image is made anew, above 0, up to 1: that part of the steps is done, the last ones, rounded
     down to whole steps of which there must be one. Required with an initial image, refused without one.
     """
+    second_strength: _builtins.float
+    """Multi-round start: when the initial image is denoised, the result is noised again to this part of the steps with
+    fresh noise and denoised a second time, above 0, up to 1: as with `strength`, the last whole steps, of which there
+    must be one. Only with an initial image and without a mask.
+    """
     @_builtins.property
     def noise_mix(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.NoisePart]:
         """Noises to mix into the initial noise, at most 64, each seed once: at each place their weighted sum, divided by the
@@ -118,6 +169,14 @@ class GenerateItem(_message.Message):
     @_builtins.property
     def initial_image(self) -> _image_pb2.Image:
         """Picture to start from, as bytes; it is brought to the asked size. Refused where the model takes none."""
+
+    @_builtins.property
+    def mask(self) -> _image_pb2.Image:
+        """Where the initial image is made anew (inpainting): white is made anew, black keeps the initial image's pixels to the
+        bit, grey blends the two in the finished picture and is denoised as white from mid-grey (128 of 255) on. A picture
+        of the initial image's proportions, to a pixel, as bytes; it is brought to the asked size. It must have white areas
+        that the model's latents can tell apart. Refused without an initial image.
+        """
 
     def __init__(
         self,
@@ -138,10 +197,12 @@ class GenerateItem(_message.Message):
         deterministic: _builtins.bool = ...,
         initial_image: _image_pb2.Image | None = ...,
         strength: _builtins.float | None = ...,
+        mask: _image_pb2.Image | None = ...,
+        second_strength: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_adapter_scale", b"_adapter_scale", "_guidance_scale", b"_guidance_scale", "_height_pixels", b"_height_pixels", "_steps", b"_steps", "_strength", b"_strength", "_width_pixels", b"_width_pixels", "adapter_scale", b"adapter_scale", "guidance_scale", b"guidance_scale", "height_pixels", b"height_pixels", "initial_image", b"initial_image", "steps", b"steps", "strength", b"strength", "width_pixels", b"width_pixels"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_adapter_scale", b"_adapter_scale", "_guidance_scale", b"_guidance_scale", "_height_pixels", b"_height_pixels", "_second_strength", b"_second_strength", "_steps", b"_steps", "_strength", b"_strength", "_width_pixels", b"_width_pixels", "adapter_scale", b"adapter_scale", "guidance_scale", b"guidance_scale", "height_pixels", b"height_pixels", "initial_image", b"initial_image", "mask", b"mask", "second_strength", b"second_strength", "steps", b"steps", "strength", b"strength", "width_pixels", b"width_pixels"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adapter_scale", b"_adapter_scale", "_guidance_scale", b"_guidance_scale", "_height_pixels", b"_height_pixels", "_steps", b"_steps", "_strength", b"_strength", "_width_pixels", b"_width_pixels", "adapter", b"adapter", "adapter_scale", b"adapter_scale", "deterministic", b"deterministic", "guidance_scale", b"guidance_scale", "height_pixels", b"height_pixels", "initial_image", b"initial_image", "item_id", b"item_id", "negative_prompt", b"negative_prompt", "noise_mix", b"noise_mix", "preview_interval_steps", b"preview_interval_steps", "prompt", b"prompt", "scheduler", b"scheduler", "seed", b"seed", "steps", b"steps", "strength", b"strength", "width_pixels", b"width_pixels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adapter_scale", b"_adapter_scale", "_guidance_scale", b"_guidance_scale", "_height_pixels", b"_height_pixels", "_second_strength", b"_second_strength", "_steps", b"_steps", "_strength", b"_strength", "_width_pixels", b"_width_pixels", "adapter", b"adapter", "adapter_scale", b"adapter_scale", "deterministic", b"deterministic", "guidance_scale", b"guidance_scale", "height_pixels", b"height_pixels", "initial_image", b"initial_image", "item_id", b"item_id", "mask", b"mask", "negative_prompt", b"negative_prompt", "noise_mix", b"noise_mix", "preview_interval_steps", b"preview_interval_steps", "prompt", b"prompt", "scheduler", b"scheduler", "second_strength", b"second_strength", "seed", b"seed", "steps", b"steps", "strength", b"strength", "width_pixels", b"width_pixels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__adapter_scale: _TypeAlias = _typing.Literal["adapter_scale"]  # noqa: Y015
     _WhichOneofArgType__adapter_scale: _TypeAlias = _typing.Literal["_adapter_scale", b"_adapter_scale"]  # noqa: Y015
@@ -149,6 +210,8 @@ class GenerateItem(_message.Message):
     _WhichOneofArgType__guidance_scale: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale"]  # noqa: Y015
     _WhichOneofReturnType__height_pixels: _TypeAlias = _typing.Literal["height_pixels"]  # noqa: Y015
     _WhichOneofArgType__height_pixels: _TypeAlias = _typing.Literal["_height_pixels", b"_height_pixels"]  # noqa: Y015
+    _WhichOneofReturnType__second_strength: _TypeAlias = _typing.Literal["second_strength"]  # noqa: Y015
+    _WhichOneofArgType__second_strength: _TypeAlias = _typing.Literal["_second_strength", b"_second_strength"]  # noqa: Y015
     _WhichOneofReturnType__steps: _TypeAlias = _typing.Literal["steps"]  # noqa: Y015
     _WhichOneofArgType__steps: _TypeAlias = _typing.Literal["_steps", b"_steps"]  # noqa: Y015
     _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
@@ -161,6 +224,8 @@ class GenerateItem(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__guidance_scale) -> _WhichOneofReturnType__guidance_scale | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__height_pixels) -> _WhichOneofReturnType__height_pixels | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__second_strength) -> _WhichOneofReturnType__second_strength | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__steps) -> _WhichOneofReturnType__steps | None: ...
     @_typing.overload

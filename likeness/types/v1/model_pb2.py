@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dlikeness/types/v1/model.proto\x12\x11likeness.types.v1\x1a\x1fgoogle/api/field_behavior.proto\"\xa2\x02\n\x05Model\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08revision\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x30\n\x04role\x18\x03 \x01(\x0e\x32\x1c.likeness.types.v1.ModelRoleB\x04\xe2\x41\x01\x03\x12\x14\n\x06source\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08\x65mbedded\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07license\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x44\n\x11generation_limits\x18\x07 \x01(\x0b\x32#.likeness.types.v1.GenerationLimitsB\x04\xe2\x41\x01\x03\x12\x32\n\x08\x61\x64\x61pters\x18\x14 \x03(\x0b\x32\x1a.likeness.types.v1.AdapterB\x04\xe2\x41\x01\x03\"g\n\x07\x41\x64\x61pter\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08revision\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07license\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\rabsent_reason\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\"\xdd\x02\n\x10GenerationLimits\x12\x1b\n\rdefault_steps\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x17\n\tmax_steps\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12$\n\x16\x64\x65\x66\x61ult_guidance_scale\x18\x03 \x01(\x01\x42\x04\xe2\x41\x01\x03\x12\x1a\n\x0cwidth_pixels\x18\x04 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1b\n\rheight_pixels\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\"\n\x14size_multiple_pixels\x18\x06 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1d\n\x0fmax_side_pixels\x18\x07 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x18\n\nschedulers\x18\x08 \x03(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x0btoken_limit\x18\t \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x19\n\x0bmixes_noise\x18\n \x01(\x08\x42\x04\xe2\x41\x01\x03\x12!\n\x13takes_initial_image\x18\x0b \x01(\x08\x42\x04\xe2\x41\x01\x03\"J\n\tNoisePart\x12\x12\n\x04seed\x18\x01 \x01(\x04\x42\x04\xe2\x41\x01\x02\x12\x14\n\x06weight\x18\x02 \x01(\x01\x42\x04\xe2\x41\x01\x02\x12\x13\n\x05\x63\x65lls\x18\x03 \x03(\x02\x42\x04\xe2\x41\x01\x01\"\xfd\x03\n\x10GenerationRecord\x12\x14\n\x06prompt\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fnegative_prompt\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04seed\x18\x03 \x01(\x04\x42\x04\xe2\x41\x01\x03\x12\x13\n\x05steps\x18\x04 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0eguidance_scale\x18\x05 \x01(\x01\x42\x04\xe2\x41\x01\x03\x12\x17\n\tscheduler\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cwidth_pixels\x18\x07 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1b\n\rheight_pixels\x18\x08 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x13\n\x05model\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x12\x1c\n\x0emodel_revision\x18\n \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\tnoise_mix\x18\x0b \x03(\x0b\x32\x1c.likeness.types.v1.NoisePartB\x04\xe2\x41\x01\x03\x12\x1b\n\rdeterministic\x18\x0c \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x16\n\x08strength\x18\r \x01(\x01\x42\x04\xe2\x41\x01\x03\x12(\n\x1ainitial_image_content_hash\x18\x0e \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x61\x64\x61pter\x18\x14 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\radapter_scale\x18\x15 \x01(\x01\x42\x04\xe2\x41\x01\x03\x12\x1e\n\x10\x61\x64\x61pter_revision\x18\x16 \x01(\tB\x04\xe2\x41\x01\x03*s\n\tModelRole\x12\x1a\n\x16MODEL_ROLE_UNSPECIFIED\x10\x00\x12\x18\n\x14MODEL_ROLE_GENERATOR\x10\x01\x12\x17\n\x13MODEL_ROLE_EMBEDDER\x10\x02\x12\x17\n\x13MODEL_ROLE_LANGUAGE\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dlikeness/types/v1/model.proto\x12\x11likeness.types.v1\x1a\x1fgoogle/api/field_behavior.proto\"\x90\x03\n\x05Model\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08revision\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x30\n\x04role\x18\x03 \x01(\x0e\x32\x1c.likeness.types.v1.ModelRoleB\x04\xe2\x41\x01\x03\x12\x14\n\x06source\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08\x65mbedded\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07license\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x44\n\x11generation_limits\x18\x07 \x01(\x0b\x32#.likeness.types.v1.GenerationLimitsB\x04\xe2\x41\x01\x03\x12\x36\n\nload_state\x18\x08 \x01(\x0e\x32\x1c.likeness.types.v1.LoadStateB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cload_problem\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nsize_bytes\x18\n \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x32\n\x08\x61\x64\x61pters\x18\x14 \x03(\x0b\x32\x1a.likeness.types.v1.AdapterB\x04\xe2\x41\x01\x03\"g\n\x07\x41\x64\x61pter\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08revision\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07license\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\rabsent_reason\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\"\xa6\x03\n\x10GenerationLimits\x12\x1b\n\rdefault_steps\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x17\n\tmax_steps\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12$\n\x16\x64\x65\x66\x61ult_guidance_scale\x18\x03 \x01(\x01\x42\x04\xe2\x41\x01\x03\x12\x1a\n\x0cwidth_pixels\x18\x04 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1b\n\rheight_pixels\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\"\n\x14size_multiple_pixels\x18\x06 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1d\n\x0fmax_side_pixels\x18\x07 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x18\n\nschedulers\x18\x08 \x03(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x0btoken_limit\x18\t \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x19\n\x0bmixes_noise\x18\n \x01(\x08\x42\x04\xe2\x41\x01\x03\x12!\n\x13takes_initial_image\x18\x0b \x01(\x08\x42\x04\xe2\x41\x01\x03\x12#\n\x15takes_negative_prompt\x18\x14 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\"\n\x14takes_guidance_scale\x18\x15 \x01(\x08\x42\x04\xe2\x41\x01\x03\"J\n\tNoisePart\x12\x12\n\x04seed\x18\x01 \x01(\x04\x42\x04\xe2\x41\x01\x02\x12\x14\n\x06weight\x18\x02 \x01(\x01\x42\x04\xe2\x41\x01\x02\x12\x13\n\x05\x63\x65lls\x18\x03 \x03(\x02\x42\x04\xe2\x41\x01\x01\"\xbd\x04\n\x10GenerationRecord\x12\x14\n\x06prompt\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fnegative_prompt\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04seed\x18\x03 \x01(\x04\x42\x04\xe2\x41\x01\x03\x12\x13\n\x05steps\x18\x04 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0eguidance_scale\x18\x05 \x01(\x01\x42\x04\xe2\x41\x01\x03\x12\x17\n\tscheduler\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cwidth_pixels\x18\x07 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1b\n\rheight_pixels\x18\x08 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x13\n\x05model\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x12\x1c\n\x0emodel_revision\x18\n \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\tnoise_mix\x18\x0b \x03(\x0b\x32\x1c.likeness.types.v1.NoisePartB\x04\xe2\x41\x01\x03\x12\x1b\n\rdeterministic\x18\x0c \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x16\n\x08strength\x18\r \x01(\x01\x42\x04\xe2\x41\x01\x03\x12(\n\x1ainitial_image_content_hash\x18\x0e \x01(\tB\x04\xe2\x41\x01\x03\x12\x1f\n\x11mask_content_hash\x18\x0f \x01(\tB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fsecond_strength\x18\x10 \x01(\x01\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07\x61\x64\x61pter\x18\x14 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\radapter_scale\x18\x15 \x01(\x01\x42\x04\xe2\x41\x01\x03\x12\x1e\n\x10\x61\x64\x61pter_revision\x18\x16 \x01(\tB\x04\xe2\x41\x01\x03*s\n\tModelRole\x12\x1a\n\x16MODEL_ROLE_UNSPECIFIED\x10\x00\x12\x18\n\x14MODEL_ROLE_GENERATOR\x10\x01\x12\x17\n\x13MODEL_ROLE_EMBEDDER\x10\x02\x12\x17\n\x13MODEL_ROLE_LANGUAGE\x10\x03*\x88\x01\n\tLoadState\x12\x1a\n\x16LOAD_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11LOAD_STATE_LOADED\x10\x01\x12\x16\n\x12LOAD_STATE_LOADING\x10\x02\x12\x19\n\x15LOAD_STATE_NOT_LOADED\x10\x03\x12\x15\n\x11LOAD_STATE_FAILED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,6 +46,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODEL'].fields_by_name['license']._serialized_options = b'\342A\001\003'
   _globals['_MODEL'].fields_by_name['generation_limits']._loaded_options = None
   _globals['_MODEL'].fields_by_name['generation_limits']._serialized_options = b'\342A\001\003'
+  _globals['_MODEL'].fields_by_name['load_state']._loaded_options = None
+  _globals['_MODEL'].fields_by_name['load_state']._serialized_options = b'\342A\001\003'
+  _globals['_MODEL'].fields_by_name['load_problem']._loaded_options = None
+  _globals['_MODEL'].fields_by_name['load_problem']._serialized_options = b'\342A\001\003'
+  _globals['_MODEL'].fields_by_name['size_bytes']._loaded_options = None
+  _globals['_MODEL'].fields_by_name['size_bytes']._serialized_options = b'\342A\001\003'
   _globals['_MODEL'].fields_by_name['adapters']._loaded_options = None
   _globals['_MODEL'].fields_by_name['adapters']._serialized_options = b'\342A\001\003'
   _globals['_ADAPTER'].fields_by_name['id']._loaded_options = None
@@ -78,6 +84,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATIONLIMITS'].fields_by_name['mixes_noise']._serialized_options = b'\342A\001\003'
   _globals['_GENERATIONLIMITS'].fields_by_name['takes_initial_image']._loaded_options = None
   _globals['_GENERATIONLIMITS'].fields_by_name['takes_initial_image']._serialized_options = b'\342A\001\003'
+  _globals['_GENERATIONLIMITS'].fields_by_name['takes_negative_prompt']._loaded_options = None
+  _globals['_GENERATIONLIMITS'].fields_by_name['takes_negative_prompt']._serialized_options = b'\342A\001\003'
+  _globals['_GENERATIONLIMITS'].fields_by_name['takes_guidance_scale']._loaded_options = None
+  _globals['_GENERATIONLIMITS'].fields_by_name['takes_guidance_scale']._serialized_options = b'\342A\001\003'
   _globals['_NOISEPART'].fields_by_name['seed']._loaded_options = None
   _globals['_NOISEPART'].fields_by_name['seed']._serialized_options = b'\342A\001\002'
   _globals['_NOISEPART'].fields_by_name['weight']._loaded_options = None
@@ -112,22 +122,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATIONRECORD'].fields_by_name['strength']._serialized_options = b'\342A\001\003'
   _globals['_GENERATIONRECORD'].fields_by_name['initial_image_content_hash']._loaded_options = None
   _globals['_GENERATIONRECORD'].fields_by_name['initial_image_content_hash']._serialized_options = b'\342A\001\003'
+  _globals['_GENERATIONRECORD'].fields_by_name['mask_content_hash']._loaded_options = None
+  _globals['_GENERATIONRECORD'].fields_by_name['mask_content_hash']._serialized_options = b'\342A\001\003'
+  _globals['_GENERATIONRECORD'].fields_by_name['second_strength']._loaded_options = None
+  _globals['_GENERATIONRECORD'].fields_by_name['second_strength']._serialized_options = b'\342A\001\003'
   _globals['_GENERATIONRECORD'].fields_by_name['adapter']._loaded_options = None
   _globals['_GENERATIONRECORD'].fields_by_name['adapter']._serialized_options = b'\342A\001\003'
   _globals['_GENERATIONRECORD'].fields_by_name['adapter_scale']._loaded_options = None
   _globals['_GENERATIONRECORD'].fields_by_name['adapter_scale']._serialized_options = b'\342A\001\003'
   _globals['_GENERATIONRECORD'].fields_by_name['adapter_revision']._loaded_options = None
   _globals['_GENERATIONRECORD'].fields_by_name['adapter_revision']._serialized_options = b'\342A\001\003'
-  _globals['_MODELROLE']._serialized_start=1423
-  _globals['_MODELROLE']._serialized_end=1538
+  _globals['_MODELROLE']._serialized_start=1670
+  _globals['_MODELROLE']._serialized_end=1785
+  _globals['_LOADSTATE']._serialized_start=1788
+  _globals['_LOADSTATE']._serialized_end=1924
   _globals['_MODEL']._serialized_start=86
-  _globals['_MODEL']._serialized_end=376
-  _globals['_ADAPTER']._serialized_start=378
-  _globals['_ADAPTER']._serialized_end=481
-  _globals['_GENERATIONLIMITS']._serialized_start=484
-  _globals['_GENERATIONLIMITS']._serialized_end=833
-  _globals['_NOISEPART']._serialized_start=835
-  _globals['_NOISEPART']._serialized_end=909
-  _globals['_GENERATIONRECORD']._serialized_start=912
-  _globals['_GENERATIONRECORD']._serialized_end=1421
+  _globals['_MODEL']._serialized_end=486
+  _globals['_ADAPTER']._serialized_start=488
+  _globals['_ADAPTER']._serialized_end=591
+  _globals['_GENERATIONLIMITS']._serialized_start=594
+  _globals['_GENERATIONLIMITS']._serialized_end=1016
+  _globals['_NOISEPART']._serialized_start=1018
+  _globals['_NOISEPART']._serialized_end=1092
+  _globals['_GENERATIONRECORD']._serialized_start=1095
+  _globals['_GENERATIONRECORD']._serialized_end=1668
 # @@protoc_insertion_point(module_scope)

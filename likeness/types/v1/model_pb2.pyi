@@ -47,6 +47,38 @@ MODEL_ROLE_LANGUAGE: ModelRole.ValueType  # 3
 """Image to text, or text to text."""
 Global___ModelRole: _TypeAlias = ModelRole  # noqa: Y015
 
+class _LoadState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LoadStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LoadState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LOAD_STATE_UNSPECIFIED: _LoadState.ValueType  # 0
+    """Not said: the service loads all its models at its start and keeps them."""
+    LOAD_STATE_LOADED: _LoadState.ValueType  # 1
+    """In memory: pictures can begin at once."""
+    LOAD_STATE_LOADING: _LoadState.ValueType  # 2
+    """On its way into memory; requests for it wait."""
+    LOAD_STATE_NOT_LOADED: _LoadState.ValueType  # 3
+    """Known and usable, but not in memory: the next request for it loads it, which takes longer."""
+    LOAD_STATE_FAILED: _LoadState.ValueType  # 4
+    """It could not be loaded; `load_problem` says why."""
+
+class LoadState(_LoadState, metaclass=_LoadStateEnumTypeWrapper):
+    """Whether a model is in memory. Services that keep all their models loaded say nothing."""
+
+LOAD_STATE_UNSPECIFIED: LoadState.ValueType  # 0
+"""Not said: the service loads all its models at its start and keeps them."""
+LOAD_STATE_LOADED: LoadState.ValueType  # 1
+"""In memory: pictures can begin at once."""
+LOAD_STATE_LOADING: LoadState.ValueType  # 2
+"""On its way into memory; requests for it wait."""
+LOAD_STATE_NOT_LOADED: LoadState.ValueType  # 3
+"""Known and usable, but not in memory: the next request for it loads it, which takes longer."""
+LOAD_STATE_FAILED: LoadState.ValueType  # 4
+"""It could not be loaded; `load_problem` says why."""
+Global___LoadState: _TypeAlias = LoadState  # noqa: Y015
+
 @_typing.final
 class Model(_message.Message):
     """A model that a service can run."""
@@ -60,6 +92,9 @@ class Model(_message.Message):
     EMBEDDED_FIELD_NUMBER: _builtins.int
     LICENSE_FIELD_NUMBER: _builtins.int
     GENERATION_LIMITS_FIELD_NUMBER: _builtins.int
+    LOAD_STATE_FIELD_NUMBER: _builtins.int
+    LOAD_PROBLEM_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
     ADAPTERS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Stable identifier, such as "generator-embedded"."""
@@ -73,6 +108,14 @@ class Model(_message.Message):
     """True if its weights ship with Likeness."""
     license: _builtins.str
     """Licence of the weights."""
+    load_state: Global___LoadState.ValueType
+    """Whether it is in memory, of the replica that answers."""
+    load_problem: _builtins.str
+    """Sentence for people: why it could not be loaded, and what to do. Empty unless the load state is FAILED."""
+    size_bytes: _builtins.int
+    """Bytes of its parameters in the precision it is loaded in, without adapters; 0 if it was never loaded, or if the
+    service does not measure.
+    """
     @_builtins.property
     def generation_limits(self) -> Global___GenerationLimits:
         """What a generator accepts and its defaults; unset for other roles."""
@@ -91,11 +134,14 @@ class Model(_message.Message):
         embedded: _builtins.bool = ...,
         license: _builtins.str = ...,
         generation_limits: Global___GenerationLimits | None = ...,
+        load_state: Global___LoadState.ValueType = ...,
+        load_problem: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
         adapters: _abc.Iterable[Global___Adapter] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["generation_limits", b"generation_limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "embedded", b"embedded", "generation_limits", b"generation_limits", "id", b"id", "license", b"license", "revision", b"revision", "role", b"role", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "embedded", b"embedded", "generation_limits", b"generation_limits", "id", b"id", "license", b"license", "load_problem", b"load_problem", "load_state", b"load_state", "revision", b"revision", "role", b"role", "size_bytes", b"size_bytes", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -152,6 +198,8 @@ class GenerationLimits(_message.Message):
     TOKEN_LIMIT_FIELD_NUMBER: _builtins.int
     MIXES_NOISE_FIELD_NUMBER: _builtins.int
     TAKES_INITIAL_IMAGE_FIELD_NUMBER: _builtins.int
+    TAKES_NEGATIVE_PROMPT_FIELD_NUMBER: _builtins.int
+    TAKES_GUIDANCE_SCALE_FIELD_NUMBER: _builtins.int
     default_steps: _builtins.int
     """Default number of denoising steps."""
     max_steps: _builtins.int
@@ -171,7 +219,11 @@ class GenerationLimits(_message.Message):
     mixes_noise: _builtins.bool
     """True if the model takes a mix of noises."""
     takes_initial_image: _builtins.bool
-    """True if the model can start from an initial image."""
+    """True if the model can start from an initial image, and so with a mask or in two rounds."""
+    takes_negative_prompt: _builtins.bool
+    """True if the model reads negative prompts. False: only an empty one is taken."""
+    takes_guidance_scale: _builtins.bool
+    """True if the model can be guided more and less. False: only the default guidance scale is taken."""
     @_builtins.property
     def schedulers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Schedulers by name, the default first."""
@@ -190,10 +242,12 @@ class GenerationLimits(_message.Message):
         token_limit: _builtins.int = ...,
         mixes_noise: _builtins.bool = ...,
         takes_initial_image: _builtins.bool = ...,
+        takes_negative_prompt: _builtins.bool = ...,
+        takes_guidance_scale: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_guidance_scale", b"default_guidance_scale", "default_steps", b"default_steps", "height_pixels", b"height_pixels", "max_side_pixels", b"max_side_pixels", "max_steps", b"max_steps", "mixes_noise", b"mixes_noise", "schedulers", b"schedulers", "size_multiple_pixels", b"size_multiple_pixels", "takes_initial_image", b"takes_initial_image", "token_limit", b"token_limit", "width_pixels", b"width_pixels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_guidance_scale", b"default_guidance_scale", "default_steps", b"default_steps", "height_pixels", b"height_pixels", "max_side_pixels", b"max_side_pixels", "max_steps", b"max_steps", "mixes_noise", b"mixes_noise", "schedulers", b"schedulers", "size_multiple_pixels", b"size_multiple_pixels", "takes_guidance_scale", b"takes_guidance_scale", "takes_initial_image", b"takes_initial_image", "takes_negative_prompt", b"takes_negative_prompt", "token_limit", b"token_limit", "width_pixels", b"width_pixels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -254,6 +308,8 @@ class GenerationRecord(_message.Message):
     DETERMINISTIC_FIELD_NUMBER: _builtins.int
     STRENGTH_FIELD_NUMBER: _builtins.int
     INITIAL_IMAGE_CONTENT_HASH_FIELD_NUMBER: _builtins.int
+    MASK_CONTENT_HASH_FIELD_NUMBER: _builtins.int
+    SECOND_STRENGTH_FIELD_NUMBER: _builtins.int
     ADAPTER_FIELD_NUMBER: _builtins.int
     ADAPTER_SCALE_FIELD_NUMBER: _builtins.int
     ADAPTER_REVISION_FIELD_NUMBER: _builtins.int
@@ -287,6 +343,12 @@ class GenerationRecord(_message.Message):
     """
     initial_image_content_hash: _builtins.str
     """Lower-case hexadecimal SHA-256 of the initial image's bytes; empty if there was none."""
+    mask_content_hash: _builtins.str
+    """Lower-case hexadecimal SHA-256 of the mask's bytes; empty if there was none."""
+    second_strength: _builtins.float
+    """Part of the steps to which the finished latents were noised again for a second pass: `steps` times it, rounded down,
+    are further steps that were done. 0 if there was no second pass.
+    """
     adapter: _builtins.str
     """Adapter of the model that it was made with; empty if none."""
     adapter_scale: _builtins.float
@@ -316,13 +378,15 @@ class GenerationRecord(_message.Message):
         deterministic: _builtins.bool = ...,
         strength: _builtins.float = ...,
         initial_image_content_hash: _builtins.str = ...,
+        mask_content_hash: _builtins.str = ...,
+        second_strength: _builtins.float = ...,
         adapter: _builtins.str = ...,
         adapter_scale: _builtins.float = ...,
         adapter_revision: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "adapter_revision", b"adapter_revision", "adapter_scale", b"adapter_scale", "deterministic", b"deterministic", "guidance_scale", b"guidance_scale", "height_pixels", b"height_pixels", "initial_image_content_hash", b"initial_image_content_hash", "model", b"model", "model_revision", b"model_revision", "negative_prompt", b"negative_prompt", "noise_mix", b"noise_mix", "prompt", b"prompt", "scheduler", b"scheduler", "seed", b"seed", "steps", b"steps", "strength", b"strength", "width_pixels", b"width_pixels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "adapter_revision", b"adapter_revision", "adapter_scale", b"adapter_scale", "deterministic", b"deterministic", "guidance_scale", b"guidance_scale", "height_pixels", b"height_pixels", "initial_image_content_hash", b"initial_image_content_hash", "mask_content_hash", b"mask_content_hash", "model", b"model", "model_revision", b"model_revision", "negative_prompt", b"negative_prompt", "noise_mix", b"noise_mix", "prompt", b"prompt", "scheduler", b"scheduler", "second_strength", b"second_strength", "seed", b"seed", "steps", b"steps", "strength", b"strength", "width_pixels", b"width_pixels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

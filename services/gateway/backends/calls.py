@@ -18,7 +18,7 @@ from typing import TypeVar
 import grpc
 
 from services.common import telemetry
-from services.common.errors import InvalidInputError, LikenessError, Reason, UnavailableError
+from services.common.errors import InvalidInputError, LikenessError, OverloadedError, Reason, UnavailableError
 from services.common.grpc_errors import from_status
 from services.common.settings import MAX_MESSAGE_BYTES, MEBIBYTE
 from services.gateway import deadline
@@ -31,6 +31,8 @@ FIRST_WAIT_SECONDS = 0.1
 MAX_WAIT_SECONDS = 2.0
 MAX_CRASH_RETRIES = 2
 """A replica that dies under a call may die of it: the same request is not fed to every new replica."""
+PROXY_FULL_SECONDS = 1.0
+"""When to try again if the proxy lets no more calls in. It does not say: its queue moves with every call that ends."""
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -123,6 +125,9 @@ class Backend:
         if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
             limit = f"at most {MAX_MESSAGE_BYTES // MEBIBYTE} MiB in one message"
             return InvalidInputError("request", f"is too large for the {self.application}", allowed=limit)
+        if code is grpc.StatusCode.RESOURCE_EXHAUSTED and not _is_ours(failure):
+            message = f"{self.application}: too many calls wait for a replica"
+            return OverloadedError(Reason.QUEUE_FULL, message, retry_after_seconds=PROXY_FULL_SECONDS)
         if code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNIMPLEMENTED) and not _is_ours(failure):
             # The proxy answers, the application is not deployed (yet).
             return UnavailableError(Reason.BACKEND_UNAVAILABLE, f"{self.application}: not deployed")

@@ -13,7 +13,7 @@ from likeness.scorer.v1 import scorer_service_pb2 as scorer_pb
 from likeness.scorer.v1.scorer_service_pb2_grpc import ScorerServiceStub
 from services.common.errors import InternalError, Reason
 from services.common.heads import Head
-from services.gateway import batches, ports
+from services.gateway import batches, deadline, ports
 from services.gateway.backends import converters, head_converters
 from services.gateway.backends.calls import DEFAULT_TIMEOUT_SECONDS, Backend
 from services.gateway.domain import Aspect, Feedback, ItemError, PromptAttempt, PromptEdit, ProposedPrompt, Tree
@@ -30,16 +30,22 @@ class GeneratorClient:
         self._stub = GeneratorServiceStub(self._backend.channel)
 
     async def generate(
-        self, items: Sequence[ports.GenerationItem], *, model: str, request_id: str, timeout_seconds: float
+        self,
+        items: Sequence[ports.GenerationItem],
+        *,
+        model: str,
+        request_id: str,
+        timeout_seconds: float,
+        priority: ports.Priority,
     ) -> AsyncIterator[ports.GenerationEvent]:
         """Streams events; every item ends with a GeneratedImage or a GenerationFailure."""
         open_items = {item.item_id for item in items}
+        time_limit = deadline.capped(timeout_seconds)
+        request = converters.generate_request(
+            items, model=model, request_id=request_id, time_limit_seconds=time_limit, priority=priority
+        )
         responses = self._backend.stream(
-            self._stub.Generate,
-            converters.generate_request(items, model=model, request_id=request_id),
-            name="Generate",
-            request_id=request_id,
-            timeout_seconds=timeout_seconds,
+            self._stub.Generate, request, name="Generate", request_id=request_id, timeout_seconds=time_limit
         )
         async with aclosing(responses):  # type: ignore[type-var]
             async for response in responses:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from google.protobuf.duration_pb2 import Duration
+
 from likeness.generator.v1 import generator_service_pb2 as generator_pb
 from likeness.refiner.v1 import refiner_service_pb2 as refiner_pb
 from likeness.scorer.v1 import scorer_service_pb2 as scorer_pb
@@ -14,29 +16,54 @@ from services.gateway.rpc import type_converters as types
 
 # Generator
 
+_PRIORITIES = {
+    ports.Priority.BATCH: generator_pb.PRIORITY_BATCH,
+    ports.Priority.NORMAL: generator_pb.PRIORITY_NORMAL,
+    ports.Priority.INTERACTIVE: generator_pb.PRIORITY_INTERACTIVE,
+}
+
 
 def generate_request(
-    items: Sequence[ports.GenerationItem], *, model: str, request_id: str
+    items: Sequence[ports.GenerationItem],
+    *,
+    model: str,
+    request_id: str,
+    time_limit_seconds: float,
+    priority: ports.Priority,
 ) -> generator_pb.GenerateRequest:
     """Items of a Generate call."""
+    # A millisecond at least: zero is no time limit.
+    limit = Duration()
+    limit.FromMilliseconds(max(int(time_limit_seconds * 1000), 1))
     return generator_pb.GenerateRequest(
         request_id=request_id[:64],
         model=model,
-        items=[
-            generator_pb.GenerateItem(
-                item_id=item.item_id,
-                prompt=item.prompt,
-                negative_prompt=item.negative_prompt,
-                seed=item.seed,
-                steps=item.steps,
-                guidance_scale=item.guidance_scale,
-                width_pixels=item.width_pixels,
-                height_pixels=item.height_pixels,
-                scheduler=item.scheduler,
-                noise_mix=types.noise_mix_to_proto(item.noise_mix),
-            )
-            for item in items
-        ],
+        items=[_item(item) for item in items],
+        time_limit=limit,
+        priority=_PRIORITIES[priority],
+    )
+
+
+def _item(item: ports.GenerationItem) -> generator_pb.GenerateItem:
+    return generator_pb.GenerateItem(
+        item_id=item.item_id,
+        prompt=item.prompt,
+        negative_prompt=item.negative_prompt,
+        seed=item.seed,
+        steps=item.steps,
+        guidance_scale=item.guidance_scale,
+        width_pixels=item.width_pixels,
+        height_pixels=item.height_pixels,
+        scheduler=item.scheduler,
+        noise_mix=types.noise_mix_to_proto(item.noise_mix),
+        initial_image=None if item.initial_image is None else types.image_to_proto(item.initial_image),
+        strength=item.strength,
+        mask=None if item.mask is None else types.image_to_proto(item.mask),
+        second_strength=item.second_strength,
+        adapter=item.adapter,
+        adapter_scale=item.adapter_scale,
+        preview_interval_steps=item.preview_interval_steps,
+        deterministic=item.deterministic,
     )
 
 
@@ -51,6 +78,9 @@ def generation_event(response: generator_pb.GenerateResponse) -> ports.Generatio
             step = response.step
             left = step.time_left.ToMilliseconds() / 1000 if step.HasField("time_left") else None
             return ports.GenerationProgress(response.item_id, step.step, step.total_steps, seconds_left=left)
+        case "preview":
+            preview = response.preview
+            return ports.GenerationPreview(response.item_id, preview.step, preview.image.data)
         case "image":
             return ports.GeneratedImage(
                 response.item_id,

@@ -27,6 +27,7 @@ from services.gateway.ports import (
     GenerationProgress,
     GeneratorPort,
     ObjectStore,
+    Priority,
     RefinerPort,
 )
 from services.gateway.scorable import ScorableImage, Scoring
@@ -223,6 +224,7 @@ class Machine:
             model=settings.generator_model,
             request_id=self._request_id(state),
             timeout_seconds=self._tools.generation_timeout_seconds,
+            priority=Priority.INTERACTIVE if state.loop.strategy == HUMAN else Priority.NORMAL,
         )
         return cast(AsyncGenerator[GenerationEvent, None], events)
 

@@ -10,11 +10,20 @@ from google.protobuf import duration_pb2
 
 from likeness.gateway.v1 import image_service_pb2 as pb
 from likeness.gateway.v1 import image_service_pb2_grpc
+from services.common.errors import InvalidInputError
 from services.gateway.domain import ItemError
 from services.gateway.generation import FinishedImage, GenerationInput, ImageGeneration, ImageUpdate
-from services.gateway.ports import GenerationProgress
+from services.gateway.ports import GenerationPreview, GenerationProgress, Priority
 from services.gateway.rpc import type_converters as types
 from services.gateway.rpc.interceptors import request_id_of
+
+_PRIORITIES: dict[int, Priority] = {
+    # Whoever calls waits for the pictures, unless it says that nobody does.
+    pb.PRIORITY_UNSPECIFIED: Priority.INTERACTIVE,
+    pb.PRIORITY_BATCH: Priority.BATCH,
+    pb.PRIORITY_NORMAL: Priority.NORMAL,
+    pb.PRIORITY_INTERACTIVE: Priority.INTERACTIVE,
+}
 
 
 class GenerationServicer(image_service_pb2_grpc.ImageServiceServicer):
@@ -50,8 +59,25 @@ def _input(request: pb.GenerateImagesRequest) -> GenerationInput:
         scheduler=request.scheduler,
         model=request.model,
         keep=request.keep,
+        initial_image=types.picture_from_proto(request.initial_image) if request.HasField("initial_image") else None,
+        strength=request.strength if request.HasField("strength") else None,
+        mask=types.picture_from_proto(request.mask) if request.HasField("mask") else None,
+        second_strength=request.second_strength if request.HasField("second_strength") else None,
+        adapter=request.adapter,
+        adapter_scale=request.adapter_scale if request.HasField("adapter_scale") else None,
+        preview_interval_steps=request.preview_interval_steps,
+        deterministic=request.deterministic,
+        priority=_priority(request.priority),
         request_id=request.request_id,
     )
+
+
+def _priority(value: int) -> Priority:
+    try:
+        return _PRIORITIES[value]
+    except KeyError:
+        allowed = ", ".join(("unset", *pb.Priority.keys()[1:]))
+        raise InvalidInputError("priority", f"is {value}", allowed=allowed) from None
 
 
 def _response(update: ImageUpdate) -> pb.GenerateImagesResponse:
@@ -63,6 +89,8 @@ def _response(update: ImageUpdate) -> pb.GenerateImagesResponse:
             response.started.CopyFrom(pb.GenerationStarted(total_steps=total_steps))
         case GenerationProgress() as progress:
             response.step.CopyFrom(_step(progress))
+        case GenerationPreview(step=step, jpeg=jpeg):
+            response.preview.CopyFrom(pb.GenerationPreview(step=step, data=jpeg))
         case FinishedImage() as image:
             response.image.CopyFrom(
                 pb.GeneratedImage(

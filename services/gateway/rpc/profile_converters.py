@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from likeness.gateway.v1 import profile_service_pb2 as pb
-from likeness.types.v1 import head_pb2, image_pb2
+from likeness.types.v1 import head_pb2
 from services.common.head_messages import RECIPES
 from services.gateway.profiles import model
+from services.gateway.rpc import type_converters as types
 from services.gateway.rpc.converters import time_to_proto
 
 DECISIONS = {
@@ -19,8 +20,8 @@ DECISIONS = {
 def ranking_from_proto(ranking: pb.RankedPictures) -> model.RankingInput:
     """A ranking as asked for."""
     return model.RankingInput(
-        target=_picture(ranking.target) if ranking.HasField("target") else None,
-        pictures=tuple(_picture(picture) for picture in ranking.pictures),
+        target=types.picture_from_proto(ranking.target) if ranking.HasField("target") else None,
+        pictures=tuple(types.picture_from_proto(picture) for picture in ranking.pictures),
         places=tuple(ranking.places),
     )
 
@@ -49,10 +50,6 @@ def version_to_proto(version: model.ProfileVersion) -> pb.ProfileVersion:
         report=_report(version.report) if version.report else None,
         create_time=time_to_proto(version.create_time),
     )
-
-
-def _picture(image: image_pb2.Image) -> model.PictureInput:
-    return model.PictureInput(image.data if image.WhichOneof("content") == "data" else None, image.content_hash)
 
 
 def _report(report: model.FitReport) -> head_pb2.AlignmentReport:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from likeness.types.v1 import image_pb2, model_pb2, score_pb2, understanding_pb2
 from services.gateway import domain, ports
+from services.gateway.profiles.model import PictureInput
 
 _ASPECT_TO_PROTO = {
     None: understanding_pb2.ASPECT_UNSPECIFIED,
@@ -20,6 +21,15 @@ _ROLE_TO_PROTO = {
     "language": model_pb2.MODEL_ROLE_LANGUAGE,
 }
 _ROLE_FROM_PROTO = {value: role for role, value in _ROLE_TO_PROTO.items()}
+
+_LOAD_STATE_TO_PROTO = {
+    ports.LoadState.UNSPECIFIED: model_pb2.LOAD_STATE_UNSPECIFIED,
+    ports.LoadState.LOADED: model_pb2.LOAD_STATE_LOADED,
+    ports.LoadState.LOADING: model_pb2.LOAD_STATE_LOADING,
+    ports.LoadState.NOT_LOADED: model_pb2.LOAD_STATE_NOT_LOADED,
+    ports.LoadState.FAILED: model_pb2.LOAD_STATE_FAILED,
+}
+_LOAD_STATE_FROM_PROTO = {value: state for state, value in _LOAD_STATE_TO_PROTO.items()}
 
 _INPUT_TO_PROTO = {
     "image-image": score_pb2.METRIC_INPUT_IMAGE_IMAGE,
@@ -76,6 +86,11 @@ def image_info_from_proto(info: image_pb2.ImageInfo) -> domain.ImageInfo:
 def image_to_proto(data: bytes) -> image_pb2.Image:
     """A picture by its bytes, as backends take it."""
     return image_pb2.Image(data=data)
+
+
+def picture_from_proto(image: image_pb2.Image) -> PictureInput:
+    """A picture as a caller names it."""
+    return PictureInput(image.data if image.WhichOneof("content") == "data" else None, image.content_hash)
 
 
 def edit_to_proto(edit: domain.PromptEdit) -> understanding_pb2.PromptEdit:
@@ -160,6 +175,14 @@ def record_to_proto(record: domain.GenerationRecord) -> model_pb2.GenerationReco
         model=record.model,
         model_revision=record.model_revision,
         noise_mix=noise_mix_to_proto(record.noise_mix),
+        deterministic=record.deterministic,
+        strength=record.strength,
+        initial_image_content_hash=record.initial_image_content_hash,
+        mask_content_hash=record.mask_content_hash,
+        second_strength=record.second_strength,
+        adapter=record.adapter,
+        adapter_scale=record.adapter_scale,
+        adapter_revision=record.adapter_revision,
     )
 
 
@@ -182,6 +205,14 @@ def record_from_proto(record: model_pb2.GenerationRecord) -> domain.GenerationRe
         model=record.model,
         model_revision=record.model_revision,
         noise_mix=tuple(domain.NoisePart(part.seed, part.weight, tuple(part.cells)) for part in record.noise_mix),
+        deterministic=record.deterministic,
+        strength=record.strength,
+        initial_image_content_hash=record.initial_image_content_hash,
+        mask_content_hash=record.mask_content_hash,
+        second_strength=record.second_strength,
+        adapter=record.adapter,
+        adapter_scale=record.adapter_scale,
+        adapter_revision=record.adapter_revision,
     )
 
 
@@ -263,6 +294,13 @@ def model_to_proto(model: ports.ModelInfo) -> model_pb2.Model:
         embedded=model.embedded,
         license=model.license,
         generation_limits=_limits_to_proto(model.limits) if model.limits else None,
+        adapters=[
+            model_pb2.Adapter(id=one.id, revision=one.revision, license=one.license, absent_reason=one.absent_reason)
+            for one in model.adapters
+        ],
+        load_state=_LOAD_STATE_TO_PROTO[model.load_state],
+        load_problem=model.load_problem,
+        size_bytes=model.size_bytes,
     )
 
 
@@ -277,6 +315,12 @@ def model_from_proto(model: model_pb2.Model) -> ports.ModelInfo:
         embedded=model.embedded,
         license=model.license,
         limits=_limits_from_proto(limits) if model.HasField("generation_limits") else None,
+        adapters=tuple(
+            ports.AdapterInfo(one.id, one.revision, one.license, one.absent_reason) for one in model.adapters
+        ),
+        load_state=_LOAD_STATE_FROM_PROTO.get(model.load_state, ports.LoadState.UNSPECIFIED),
+        load_problem=model.load_problem,
+        size_bytes=model.size_bytes,
     )
 
 
@@ -309,6 +353,9 @@ def _limits_to_proto(limits: ports.GenerationLimits) -> model_pb2.GenerationLimi
         schedulers=limits.schedulers,
         token_limit=limits.token_limit,
         mixes_noise=limits.mixes_noise,
+        takes_initial_image=limits.takes_initial_image,
+        takes_negative_prompt=limits.takes_negative_prompt,
+        takes_guidance_scale=limits.takes_guidance_scale,
     )
 
 
@@ -324,4 +371,7 @@ def _limits_from_proto(limits: model_pb2.GenerationLimits) -> ports.GenerationLi
         schedulers=tuple(limits.schedulers),
         token_limit=limits.token_limit,
         mixes_noise=limits.mixes_noise,
+        takes_initial_image=limits.takes_initial_image,
+        takes_negative_prompt=limits.takes_negative_prompt,
+        takes_guidance_scale=limits.takes_guidance_scale,
     )

@@ -12,7 +12,7 @@ from services.common.errors import InvalidInputError, NotFoundError, Reason, Una
 from services.common.profile import Defaults
 from services.gateway.domain import LoopSettings, SessionSettings
 from services.gateway.loops.text import MAX_PROMPT_CHARACTERS
-from services.gateway.ports import MetricCatalog, ModelInfo, StrategyInfo
+from services.gateway.ports import LoadState, MetricCatalog, ModelInfo, StrategyInfo
 from services.gateway.profiles.ids import profile_id
 from services.gateway.profiles.model import METRIC_PREFIX
 
@@ -215,11 +215,14 @@ def _offered(defaults: Sequence[str], known: MetricCatalog) -> tuple[str, ...]:
 
 
 def _model(asked: str, models: Sequence[ModelInfo]) -> ModelInfo:
-    if not models:
+    usable = [one for one in models if one.load_state is not LoadState.FAILED]
+    if not usable:
         raise UnavailableError(Reason.MODEL_UNAVAILABLE, "no generator model is loaded")
     if not asked:
-        return models[0]
+        return usable[0]
     for one in models:
+        if one.id == asked and one not in usable:
+            raise UnavailableError(Reason.MODEL_UNAVAILABLE, one.load_problem, field="settings.generator_model")
         if one.id == asked:
             return one
     known = [one.id for one in models]

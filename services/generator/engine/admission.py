@@ -8,6 +8,7 @@ from itertools import chain
 
 from services.common.errors import OverloadedError, Reason
 from services.generator.engine.pace import Pace
+from services.generator.engine.precedence import Precedence
 from services.generator.engine.slots import Slot
 
 _UNKNOWN_SECONDS_PER_ITEM = 1.0
@@ -17,17 +18,25 @@ _SHORTEST_RETRY_SECONDS = 0.1
 class Admission:
     """Keeps the queue bounded and turns away what would wait past its deadline."""
 
-    def __init__(self, max_waiting_items: int, places: Callable[[Hashable], int], paces: Mapping[str, Pace]) -> None:
+    def __init__(
+        self,
+        max_waiting_items: int,
+        places: Callable[[Hashable], int],
+        paces: Mapping[str, Pace],
+        precedence: Precedence,
+    ) -> None:
         """Takes the engine's limits.
 
         Args:
             max_waiting_items: Pictures that may wait.
             places: How many pictures of a key run at once.
             paces: How fast each model is.
+            precedence: Who of those that wait begins first.
         """
         self._max_waiting = max_waiting_items
         self._places = places
         self._paces = paces
+        self._precedence = precedence
 
     def check(self, present: Sequence[Slot], new: Sequence[Slot], deadline_seconds: float | None) -> None:
         """Checks pictures that want to join those that wait or run.
@@ -63,9 +72,11 @@ class Admission:
         return self._paces[slot.item.record.model]
 
     def _starts(self, slots: Sequence[Slot]) -> dict[Slot, int]:
-        """After how many steps of its group each waiting picture starts."""
+        """After how many steps of its group each waiting picture starts; only what begins before it counts."""
+        running = [slot for slot in slots if slot.denoising is not None]
+        waiting = [slot for slot in slots if slot.denoising is None]
         by_key: dict[Hashable, list[Slot]] = {}
-        for slot in slots:
+        for slot in [*running, *self._precedence.order(waiting)]:
             by_key.setdefault(slot.key, []).append(slot)
         of_groups = (starts_after_steps(group, self._places(key)) for key, group in by_key.items())
         return dict(chain.from_iterable(starts.items() for starts in of_groups))
@@ -75,7 +86,7 @@ def starts_after_steps(slots: Sequence[Slot], places: int) -> dict[Slot, int]:
     """After how many steps each waiting picture of one group starts; 0 where there is room now.
 
     Args:
-        slots: All of the group, in the order they came.
+        slots: All of the group, those that wait in the order in which they begin.
         places: Pictures that run at once.
     """
     running = sorted(slot.steps_left for slot in slots if slot.denoising is not None)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
 from PIL import Image
 
 from services.common.errors import LikenessError
-from services.generator.domain import EngineItem
+from services.generator.domain import EngineItem, Priority
+from services.generator.pipelines import LoadedModel
 
 
 @dataclass(frozen=True)
 class Queued:
-    """The item waits behind `items_ahead` others of this engine."""
+    """The item waits behind `items_ahead` others of this engine; more urgent ones may still come before it."""
 
     item_id: str
     items_ahead: int
@@ -99,17 +101,40 @@ class Engine(ABC):
     """Owner of the denoisers of one replica."""
 
     @abstractmethod
-    def submit(self, items: Sequence[EngineItem], *, deadline_seconds: float | None = None) -> Submission:
+    def submit(
+        self,
+        items: Sequence[EngineItem],
+        *,
+        priority: Priority = Priority.NORMAL,
+        deadline_seconds: float | None = None,
+    ) -> Submission:
         """Queues checked items, all or none. Call it on the event loop that will read the events.
 
         Args:
             items: At least one.
-            deadline_seconds: Time left until nobody wants the pictures any more; None if there is no such time.
+            priority: Which waiting items begin first.
+            deadline_seconds: Time left until nobody wants the pictures any more; None if there is no such time. An item
+                that still waits then ends with Failed, with DeadlineError. One that has begun goes on.
 
         Raises:
             OverloadedError: QUEUE_FULL, with an estimate of when there is room; the queue holds no more pictures, or
                 would keep these past the deadline.
             UnavailableError: the engine is closed.
+        """
+
+    @abstractmethod
+    def add(self, model: LoadedModel) -> Future[None]:
+        """Takes one more model, whose only user the engine is from now on; any thread may call it.
+
+        Items of the model may be submitted when the future is done. It fails with UnavailableError if the engine stops.
+        """
+
+    @abstractmethod
+    def remove(self, model_id: str) -> Future[None]:
+        """Lets a model go when its last open item has ended; any thread may call it. No new items are taken meanwhile.
+
+        Nothing of the engine holds the model when the future is done, which fails with UnavailableError if the engine
+        stops.
         """
 
     @abstractmethod

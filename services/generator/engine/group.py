@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 
+from services.generator.batch_memory import Batches
 from services.generator.domain import GenerationRecord
 from services.generator.engine.slots import Slot
 from services.generator.engine.splitter import Lost, Splitter
@@ -23,18 +24,20 @@ class GroupKey(NamedTuple):
     """As the model's family says."""
     deterministic: bool
     """Whether the pictures share no call after all, so that every call has the shape it always has."""
+    pixels: int
+    """Of each picture."""
 
 
 class Group:
     """Running pictures, oldest first, and how many of them a call can take. The engine's thread is its only user."""
 
-    def __init__(self, model: LoadedModel, max_batch: int) -> None:
-        """Takes the model, and how many pictures run at once unless memory is short."""
+    def __init__(self, model: LoadedModel, most: Batches) -> None:
+        """Takes the model, and how many pictures a call is for unless memory runs out."""
         self.model = model
         self.running: list[Slot] = []
-        self._max_batch = max_batch
-        self._predicting = Splitter(max_batch, model=model.card.id, work="denoise")
-        self._decoding = Splitter(max_batch, model=model.card.id, work="decode")
+        self._most = most
+        self._predicting = Splitter(most.denoise, model=model.card.id, work="denoise")
+        self._decoding = Splitter(most.decode, model=model.card.id, work="decode")
         # One by one: a scheduler that fails has changed its state already and cannot be asked again.
         self._advancing = Splitter(1, model=model.card.id, work="advance")
 
@@ -46,13 +49,12 @@ class Group:
     @property
     def is_as_new(self) -> bool:
         """Whether nothing would be lost with the group: it is empty and has not been short of memory."""
-        limits = {self._predicting.limit, self._decoding.limit}
-        return not self.running and limits == {self._max_batch}
+        return not self.running and (self._predicting.limit, self._decoding.limit) == self._most
 
     def begin(self, slots: Sequence[Slot]) -> list[tuple[Slot, Lost]]:
         """Takes pictures in; returns those that could not begin."""
         beginning = Splitter(len(slots), model=self.model.card.id, work="begin")
-        begun = beginning.run(slots, lambda part: self.model.family.begin(_records(part), _initial_images(part)))
+        begun = beginning.run(slots, lambda part: self.model.family.begin(*_what_to_begin(part)))
         lost = []
         for slot, denoising in zip(slots, begun, strict=True):
             if isinstance(denoising, Lost):
@@ -104,13 +106,14 @@ class Group:
             self.running.remove(slot)
 
 
-def _records(slots: Sequence[Slot]) -> list[GenerationRecord]:
-    return [slot.item.record for slot in slots]
-
-
-def _initial_images(slots: Sequence[Slot]) -> dict[str, Image.Image]:
+def _what_to_begin(
+    slots: Sequence[Slot],
+) -> tuple[list[GenerationRecord], dict[str, Image.Image], dict[str, Image.Image]]:
+    """Records, and the initial images and masks that they name."""
     items = [slot.item for slot in slots]
-    return {one.record.initial_image_content_hash: one.initial_image for one in items if one.initial_image is not None}
+    pictures = {one.record.initial_image_content_hash: one.initial_image for one in items if one.initial_image}
+    masks = {one.record.mask_content_hash: one.mask for one in items if one.mask}
+    return [one.record for one in items], pictures, masks
 
 
 def _denoisings(slots: Sequence[Slot]) -> list[Denoising]:

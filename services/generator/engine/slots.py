@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Hashable, Sequence
 from contextlib import suppress
 
-from services.generator.domain import EngineItem, GenerationRecord
+from services.generator.domain import EngineItem, GenerationRecord, Priority
 from services.generator.engine.base import EngineEvent, Failed, Finished
 from services.generator.families.base import Denoising
 
@@ -20,6 +21,9 @@ class Slot:
         self.item = item
         self.key = key
         """Slots of equal keys can share denoiser calls."""
+        self.priority = submission.priority
+        self.expires_at = submission.expires_at
+        """When nobody wants the picture any more, by time.perf_counter."""
         self.cancel_requested = False
         self.ended = False
         self.denoising: Denoising | None = None
@@ -36,6 +40,11 @@ class Slot:
         """Notes that the picture has left the queue."""
         self.denoising = denoising
         self.started_at = self.stepped_at = time.perf_counter()
+
+    @property
+    def is_too_late(self) -> bool:
+        """Whether the time for the picture is over before it has left the queue."""
+        return self.denoising is None and time.perf_counter() >= self.expires_at
 
     @property
     def steps_left(self) -> int:
@@ -71,8 +80,17 @@ class SlotSubmission:
     the event loop is woken once however many events come before the reader runs.
     """
 
-    def __init__(self, items: Sequence[EngineItem], key_of: Callable[[GenerationRecord], Hashable]) -> None:
-        """Takes checked items, and what tells which of them can share denoiser calls."""
+    def __init__(
+        self,
+        items: Sequence[EngineItem],
+        key_of: Callable[[GenerationRecord], Hashable],
+        *,
+        priority: Priority = Priority.NORMAL,
+        deadline_seconds: float | None = None,
+    ) -> None:
+        """Takes checked items, what tells which of them can share denoiser calls, and how urgent they are."""
+        self.priority = priority
+        self.expires_at = math.inf if deadline_seconds is None else time.perf_counter() + deadline_seconds
         self.slots = {item.item_id: Slot(item, key_of(item.record), self) for item in items}
         self._loop = asyncio.get_running_loop()
         # Held for single operations on the dictionary, never while anything waits.

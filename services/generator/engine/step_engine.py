@@ -4,7 +4,7 @@ One thread owns the denoisers. Every turn of its loop takes in what has come, be
 room, and takes one denoising step: the running pictures of one group (one model, one size), each at its own timestep
 with its own scheduler, guidance scale and seed, go through the denoiser in one call. A picture that is done leaves, is
 decoded with others that are done, and its place is free for the next step. So a new picture waits at most one step
-where its group has room; which group steps is said in `rotation.py`.
+where its group has room; which waiting pictures begin is said in `precedence.py`, which group steps in `rotation.py`.
 
 No lock guards the work: one is held to add to the open slots and to copy them, everything in them belongs to the
 engine's thread, and other threads only set a slot's cancellation flag, which the thread reads before and after every
@@ -26,23 +26,26 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from concurrent.futures import Future
 
 import torch
-from PIL import Image
 
-from services.common.errors import CancelledError, LikenessError, Reason, UnavailableError
+from services.common.errors import CancelledError, DeadlineError, LikenessError, Reason, UnavailableError
 from services.common.telemetry import get_logger
 from services.generator import metrics
-from services.generator.domain import EngineItem, GenerationRecord
+from services.generator.domain import EngineItem, GenerationRecord, Priority
 from services.generator.engine.admission import Admission
-from services.generator.engine.base import Engine, EngineStats, Failed, Finished, Preview, Queued, Started, StepDone
+from services.generator.engine.base import Engine, EngineStats, Failed, Finished, Queued, Started
+from services.generator.engine.batch_limits import BatchLimits
+from services.generator.engine.delivery import Delivery, generation_failed
 from services.generator.engine.group import Group, GroupKey
-from services.generator.engine.pace import Pace
+from services.generator.engine.model_table import ModelTable
+from services.generator.engine.precedence import Precedence
 from services.generator.engine.rotation import Rotation
 from services.generator.engine.slots import Slot, SlotSubmission
-from services.generator.engine.splitter import Lost
 from services.generator.pipelines import LoadedModel
+from services.generator.reading import computing
 
 log = get_logger(__name__)
 
@@ -63,12 +66,15 @@ class StepEngine(Engine):
             models: Loaded models by id. The engine's thread is their only user from now on.
             max_waiting_items: Items beyond the running ones that are accepted before QUEUE_FULL.
         """
-        self._models = dict(models)
+        self._models = ModelTable(models)
         self._max_waiting = max_waiting_items
-        self._paces = {model: Pace() for model in models}
+        self._paces = self._models.paces
+        self._limits = BatchLimits(self._models)
         self._groups: dict[Hashable, Group] = {}
         self._rotation = Rotation()
-        self._admission = Admission(max_waiting_items, self._places, self._paces)
+        self._precedence = Precedence()
+        self._admission = Admission(max_waiting_items, self._places, self._paces, self._precedence)
+        self._delivery = Delivery(self._paces, self._end, self._end_unwanted)
         self._open: dict[Slot, None] = {}
         """Slots that have not ended, oldest first; guarded by the lock, as is `_closing`."""
         self._lock = threading.Lock()
@@ -77,16 +83,23 @@ class StepEngine(Engine):
         self._thread = threading.Thread(target=self._loop, name="denoiser", daemon=True)
         self._thread.start()
 
-    def submit(self, items: Sequence[EngineItem], *, deadline_seconds: float | None = None) -> SlotSubmission:
+    def submit(
+        self,
+        items: Sequence[EngineItem],
+        *,
+        priority: Priority = Priority.NORMAL,
+        deadline_seconds: float | None = None,
+    ) -> SlotSubmission:
         """Queues checked items, all or none."""
-        submission = SlotSubmission(items, self._key)
+        submission = SlotSubmission(items, self._key, priority=priority, deadline_seconds=deadline_seconds)
         new = list(submission.slots.values())
         with self._lock:
             if not self.is_alive():
                 raise _stopping()
+            for slot in new:
+                self._models.check(slot.item.record.model)
             self._admission.check(list(self._open), new, deadline_seconds)
-            for ahead, slot in enumerate(new, start=len(self._open)):
-                submission.hand_over(Queued(slot.item.item_id, ahead))
+            self._tell_places(submission)
             self._open |= dict.fromkeys(new)
         self._something_came.set()
         return submission
@@ -99,8 +112,20 @@ class StepEngine(Engine):
             waiting_items=waiting,
             running_items=len(slots) - waiting,
             max_waiting_items=self._max_waiting,
-            seconds_per_item=max((pace.item_seconds.value for pace in self._paces.values()), default=0.0),
+            seconds_per_item=max((pace.item_seconds.value for pace in list(self._paces.values())), default=0.0),
         )
+
+    def add(self, model: LoadedModel) -> Future[None]:
+        """Takes one more model."""
+        future = self._models.add(model)
+        self._something_came.set()
+        return future
+
+    def remove(self, model_id: str) -> Future[None]:
+        """Lets a model go when its last picture has ended."""
+        future = self._models.remove(model_id)
+        self._something_came.set()
+        return future
 
     def is_alive(self) -> bool:
         """Whether the thread runs and takes items."""
@@ -114,19 +139,25 @@ class StepEngine(Engine):
         self._thread.join()
 
     def _key(self, record: GenerationRecord) -> GroupKey:
-        return GroupKey(record.model, self._models[record.model].family.group(record), record.deterministic)
+        group = self._models[record.model].family.group(record)
+        return GroupKey(record.model, group, record.deterministic, record.width_pixels * record.height_pixels)
 
     def _places(self, key: Hashable) -> int:
         group = self._groups.get(key)
-        return self._largest_batch(key) if group is None else group.limit
-
-    def _largest_batch(self, key: Hashable) -> int:
-        assert isinstance(key, GroupKey)
-        return 1 if key.deterministic else self._models[key.model].max_batch
+        return self._limits.of(key).denoise if group is None else group.limit
 
     def _snapshot(self) -> list[Slot]:
         with self._lock:
             return list(self._open)
+
+    def _tell_places(self, submission: SlotSubmission) -> None:
+        """Tells the reader of new pictures how many are ahead of each."""
+        new = submission.slots.values()
+        waiting = [slot for slot in self._open if slot.denoising is None]
+        order = self._precedence.order([*waiting, *new])
+        ahead = {slot: len(self._open) - len(waiting) + place for place, slot in enumerate(order)}
+        for slot in new:
+            submission.hand_over(Queued(slot.item.item_id, ahead[slot]))
 
     # Below: the engine's thread only.
 
@@ -142,41 +173,70 @@ class StepEngine(Engine):
                 self._closing = True
             for slot in self._snapshot():
                 self._fail(slot, _stopping())
+            self._models.close(_stopping())
 
     def _turn(self) -> None:
         self._something_came.clear()
-        self._end_cancelled()
+        self._end_unwanted()
+        self._change_models()
         slots = self._snapshot()
         if not slots:
             metrics.WAITING_ITEMS.set(0)
             if not self._closing:
                 self._something_came.wait()
             return
-        self._admit([slot for slot in slots if slot.denoising is None])
-        running = {key: group for key, group in self._groups.items() if group.running}
-        if running:
-            key = self._rotation.next(running)
-            self._step(key, running[key])
+        with computing():
+            self._admit([slot for slot in slots if slot.denoising is None])
+            running = {key: group for key, group in self._groups.items() if group.running}
+            if running:
+                key = self._rotation.next(running)
+                self._step(key, running[key])
         self._groups = {key: group for key, group in self._groups.items() if not group.is_as_new}
+        self._rest_adapters({group.model.card.id for group in running.values()})
+
+    def _change_models(self) -> None:
+        """Takes in models that have come, and lets those go that shall leave and have no pictures any more."""
+        self._models.take_in()
+        left = self._models.leavers({slot.item.record.model for slot in self._snapshot()})
+        if left:
+            self._groups = {key: group for key, group in self._groups.items() if group.model.card.id not in left}
+        for future in left.values():
+            future.set_result(None)
+
+    def _rest_adapters(self, models: Collection[str]) -> None:
+        """Lets adapters of these models go that no picture uses any more, where too many are loaded."""
+        used: dict[str, set[str]] = {model: set() for model in models}
+        for group in self._groups.values():
+            for slot in group.running:
+                used.setdefault(group.model.card.id, set()).add(slot.item.record.adapter)
+        for model in models:
+            self._models[model].family.adapters.unload_unused(used[model])
 
     def _admit(self, waiting: Sequence[Slot]) -> None:
-        """Begins the waiting pictures for which there is room, oldest first."""
+        """Begins the waiting pictures for which there is room, as `precedence.py` orders them."""
+        self._limits.look({slot.item.record.model for slot in waiting if slot.key not in self._groups})
         on_their_way = Counter(group.model.card.id for group in self._groups.values() for _ in group.running)
         chosen: dict[Hashable, list[Slot]] = {}
         full: set[str] = set()
-        for slot in waiting:
+        begun: list[Slot] = []
+        for slot in self._precedence.order(waiting):
             model = self._models[slot.item.record.model]
-            group = self._groups.setdefault(slot.key, Group(model, self._largest_batch(slot.key)))
+            group = self._groups.setdefault(slot.key, Group(model, self._limits.of(slot.key)))
             mates = chosen.setdefault(slot.key, [])
             if on_their_way[model.card.id] >= MAX_RUNNING_BATCHES * model.max_batch:
-                # Nobody passes the oldest that is kept out, or a rare size might wait for ever.
+                # Nobody passes the first that is kept out, or a rare size might wait for ever.
                 full.add(model.card.id)
             if model.card.id not in full and len(group.running) + len(mates) < group.limit:
                 mates.append(slot)
+                begun.append(slot)
                 on_their_way[model.card.id] += 1
+        self._precedence.began(waiting, begun)
         for key, slots in chosen.items():
-            for slot, lost in self._groups[key].begin(slots):
-                self._fail(slot, _generation_failed(slot, lost))
+            group, began = self._groups[key], time.perf_counter()
+            for slot, lost in group.begin(slots):
+                self._fail(slot, generation_failed(slot, lost))
+            # Encoding prompts and initial images holds up the others as denoising does.
+            self._rotation.charge(key, (time.perf_counter() - began) / max(len(group.running), 1))
         metrics.WAITING_ITEMS.set(sum(slot.denoising is None and not slot.ended for slot in waiting))
 
     def _step(self, key: Hashable, group: Group) -> None:
@@ -189,80 +249,34 @@ class StepEngine(Engine):
         began = time.perf_counter()
         lost = group.step(batch)
         spent = time.perf_counter() - began
-        self._rotation.charge(key, spent / len(batch))
         metrics.STEP_SECONDS.labels(group.model.card.id).observe(spent)
         metrics.BATCH_ITEMS.labels(group.model.card.id).observe(len(batch))
         for slot, why in lost:
-            self._fail(slot, _generation_failed(slot, why))
-        self._end_cancelled()
+            self._fail(slot, generation_failed(slot, why))
+        self._end_unwanted()
         if self._closing:
             return
         stepped = [slot for slot in batch if not slot.ended]
-        self._report(group.model.card.id, stepped, spent / len(batch))
-        self._deliver(group, [slot for slot in stepped if not slot.steps_left])
-        self._show(group, [slot for slot in stepped if slot.is_preview_due])
+        self._delivery.report(group.model.card.id, stepped, spent / len(batch))
+        self._delivery.deliver(group, [slot for slot in stepped if not slot.steps_left])
+        self._delivery.show(group, [slot for slot in stepped if slot.is_preview_due])
+        # With what decoding pictures and previews took.
+        self._rotation.charge(key, (time.perf_counter() - began) / len(batch))
 
-    def _report(self, model: str, stepped: Sequence[Slot], seconds_per_picture: float) -> None:
-        """Tells the readers of a step."""
-        pace = self._paces[model]
-        now = time.perf_counter()
-        for slot in stepped:
-            pace.step_seconds.add(now - slot.stepped_at)
-            slot.stepped_at = now
-            slot.denoiser_seconds += seconds_per_picture
-            done, steps = slot.steps_done, slot.item.record.denoising_steps
-            seconds_left = (now - slot.started_at) / done * slot.steps_left + pace.decode_seconds.value
-            slot.emit(StepDone(slot.item.item_id, done, steps, seconds_left))
-        metrics.STEPS.labels(model).inc(len(stepped))
-
-    def _deliver(self, group: Group, done: Sequence[Slot]) -> None:
-        """Decodes finished latents and ends their pictures."""
-        if not done:
-            return
-        # Before the decoder, so that NaN never becomes pixels.
-        for slot, is_fine in zip(done, group.are_numbers(done), strict=True):
-            if not is_fine:
-                problem = "the denoiser gave values that are no numbers; try another guidance scale or scheduler"
-                self._fail(slot, LikenessError(Reason.GENERATION_FAILED, problem))
-        fine = [slot for slot in done if not slot.ended]
-        began = time.perf_counter()
-        pictures = group.decode(fine)
-        spent = time.perf_counter() - began
-        self._end_cancelled()
-        for slot, picture in zip(fine, pictures, strict=True):
-            if slot.ended:
-                continue
-            if isinstance(picture, Lost):
-                self._fail(slot, _generation_failed(slot, picture))
-            elif picture is None:
-                problem = "the model's safety checker withheld the picture"
-                self._fail(slot, LikenessError(Reason.GENERATION_FAILED, problem))
-            else:
-                pace = self._paces[group.model.card.id]
-                pace.decode_seconds.add(spent)
-                pace.item_seconds.add(slot.denoiser_seconds + spent / len(fine))
-                self._end(slot, Finished(slot.item, picture), "made")
-
-    def _show(self, group: Group, due: Sequence[Slot]) -> None:
-        """Shows pictures between two steps. One that cannot be shown is left out: the picture itself may still come."""
-        if not due:
-            return
-        fine = [slot for slot, is_fine in zip(due, group.are_numbers(due), strict=True) if is_fine]
-        for slot, picture in zip(fine, group.decode_as_they_stand(fine), strict=True):
-            if isinstance(picture, Image.Image):
-                slot.emit(Preview(slot.item.item_id, slot.steps_done, picture))
-
-    def _end_cancelled(self) -> None:
+    def _end_unwanted(self) -> None:
+        """Ends what was cancelled, and what still waits when its time is over."""
         for slot in self._snapshot():
             if slot.cancel_requested:
                 self._fail(slot, CancelledError())
+            elif slot.is_too_late:
+                problem = "the time limit was over before the picture could begin"
+                self._fail(slot, DeadlineError(Reason.DEADLINE_EXCEEDED, problem))
 
     def _fail(self, slot: Slot, error: LikenessError) -> None:
-        outcome = "cancelled" if isinstance(error, CancelledError) else "failed"
-        self._end(slot, Failed(slot.item.item_id, error), outcome)
+        self._end(slot, Failed(slot.item.item_id, error))
 
-    def _end(self, slot: Slot, event: Finished | Failed, outcome: str) -> None:
-        metrics.PICTURES.labels(slot.item.record.model, outcome).inc()
+    def _end(self, slot: Slot, event: Finished | Failed) -> None:
+        metrics.PICTURES.labels(slot.item.record.model, _outcome(event)).inc()
         if slot.key in self._groups:
             self._groups[slot.key].leave(slot)
         with self._lock:
@@ -270,13 +284,10 @@ class StepEngine(Engine):
         slot.emit(event)
 
 
-def _generation_failed(slot: Slot, lost: Lost) -> LikenessError:
-    if lost.error is not None:
-        return lost.error
-    record = slot.item.record
-    size = f"{record.width_pixels} x {record.height_pixels} pixels"
-    problem = f"not enough memory for {size}" if lost.out_of_memory else "the denoiser failed; see the server's log"
-    return LikenessError(Reason.GENERATION_FAILED, problem)
+def _outcome(event: Finished | Failed) -> str:
+    if isinstance(event, Finished):
+        return "made"
+    return "cancelled" if isinstance(event.error, CancelledError) else "failed"
 
 
 def _stopping() -> UnavailableError:

@@ -11,8 +11,17 @@ from services.generator.pipelines import LoadedModel
 @torch.inference_mode()
 def warm_up(model: LoadedModel) -> None:
     """One step at native size and default settings, so that the first request does not pay for lazy initialization."""
-    limits, family = model.card.limits, model.family
-    record = GenerationRecord(
+    family = model.family
+    (one,) = family.begin([first_record(model)])
+    while not one.is_done:
+        family.advance(one, family.predict([one])[0])
+    family.decode([one])
+
+
+def first_record(model: LoadedModel) -> GenerationRecord:
+    """A picture of one step at native size and default settings."""
+    limits = model.card.limits
+    return GenerationRecord(
         prompt="warm-up",
         negative_prompt="",
         seed=0,
@@ -24,7 +33,3 @@ def warm_up(model: LoadedModel) -> None:
         model=model.card.id,
         model_revision=model.card.revision,
     )
-    (one,) = family.begin([record])
-    while not one.is_done:
-        family.advance(one, family.predict([one])[0])
-    family.decode([one])

@@ -13,6 +13,8 @@ from PIL import Image
 
 from services.generator.adapters.switch import Adapters
 from services.generator.domain import GenerationRecord
+from services.generator.families import large_pictures
+from services.generator.families.large_pictures import DEFAULT_MAX_DECODE_PIXELS
 from services.generator.families.prompt_cache import PromptCache
 from services.generator.schedulers import Stepped
 
@@ -62,11 +64,21 @@ class Family(ABC):
     """Whether `begin` makes the initial noise of a record with a `noise_mix`; the model's card says so."""
 
     takes_initial_image: ClassVar[bool] = False
-    """Whether `begin` starts from the initial image of a record with a `strength`; the model's card says so."""
+    """Whether `begin` starts from the initial image of a record with a `strength`, with masks and second passes; the
+    model's card says so."""
 
-    def __init__(self, pipeline: Any) -> None:
-        """Takes a pipeline that is on its device and that nobody else uses from now on."""
+    takes_negative_prompt: ClassVar[bool] = True
+    """Whether there is an unconditional half that reads a negative prompt; the model's card says so."""
+
+    def __init__(self, pipeline: Any, *, max_decode_pixels: int = DEFAULT_MAX_DECODE_PIXELS) -> None:
+        """Takes a pipeline that is on its device and that nobody else uses from now on.
+
+        Args:
+            pipeline: Of a class that the family is for.
+            max_decode_pixels: Pixels in one call of the decoder; see `large_pictures.py`.
+        """
         self.pipeline = pipeline
+        self._max_decode_pixels = max_decode_pixels
         self.device: torch.device = pipeline.device
         self.prompts = PromptCache()
         self.adapters = Adapters(pipeline)
@@ -75,6 +87,11 @@ class Family(ABC):
     def tokenizer(self) -> Any:
         """The tokenizer of the text encoder that reads the longest prompts."""
         return self.pipeline.tokenizer
+
+    @property
+    def takes_guidance_scale(self) -> bool:
+        """Whether the guidance scale changes pictures; the model's card says so."""
+        return True
 
     @property
     def context_tokens(self) -> int:
@@ -90,7 +107,10 @@ class Family(ABC):
 
     @abstractmethod
     def begin(
-        self, records: Sequence[GenerationRecord], initial_images: Mapping[str, Image.Image] = NO_IMAGES
+        self,
+        records: Sequence[GenerationRecord],
+        initial_images: Mapping[str, Image.Image] = NO_IMAGES,
+        masks: Mapping[str, Image.Image] = NO_IMAGES,
     ) -> list[Denoising]:
         """Encodes prompts (in one pass where they are many) and draws the initial noise of pictures of one group.
 
@@ -99,6 +119,7 @@ class Family(ABC):
         Args:
             records: Of one group.
             initial_images: Those that the records name, by content hash, RGB in the size of the group's pictures.
+            masks: Likewise, L.
         """
 
     def predict(self, batch: Sequence[Denoising]) -> torch.Tensor:
@@ -114,9 +135,20 @@ class Family(ABC):
     def _predict(self, batch: Sequence[Denoising]) -> torch.Tensor:
         """What `predict` gives, with the denoiser as it is."""
 
-    @abstractmethod
     def decode(self, batch: Sequence[Denoising]) -> list[Image.Image | None]:
-        """RGB pictures of finished latents of one group; None where the model's safety checker withheld it."""
+        """RGB pictures of finished latents of one group; None where the model's safety checker withheld it.
+
+        Large pictures are decoded in parts, see `large_pictures.py`; what fits into one call is not.
+        """
+        pixels = batch[0].record.width_pixels * batch[0].record.height_pixels
+        together = max(self._max_decode_pixels // pixels, 1)
+        with large_pictures.tiled(self.pipeline, pixels, self._max_decode_pixels):
+            parts = [self._decode(batch[start : start + together]) for start in range(0, len(batch), together)]
+        return [picture for part in parts for picture in part]
+
+    @abstractmethod
+    def _decode(self, batch: Sequence[Denoising]) -> list[Image.Image | None]:
+        """What `decode` gives, in one call of the decoder."""
 
     def advance(self, one: Denoising, output: torch.Tensor) -> None:
         """Takes the scheduler's step with a model output [...] of this picture."""

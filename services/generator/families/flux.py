@@ -10,7 +10,6 @@ import torch
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from PIL import Image
 
-from services.common.errors import InvalidInputError
 from services.generator.domain import GenerationRecord
 from services.generator.families.base import Conditioning, Denoising
 from services.generator.families.pipeline_family import PROMPT, PipelineFamily, by_text, next_timesteps, told
@@ -23,10 +22,17 @@ _DEV_TOKENS, _SCHNELL_TOKENS = 512, 256
 class Flux(PipelineFamily):
     """A FluxPipeline: dev, which is told the guidance scale, or schnell, to which it says nothing.
 
-    Neither has an unconditional half that could read a negative prompt: such records are refused.
+    Neither has an unconditional half that could read a negative prompt.
     """
 
+    takes_negative_prompt = False
+
     _needed_parts = ("text_encoder", "text_encoder_2")
+
+    @property
+    def takes_guidance_scale(self) -> bool:
+        """Whether the transformer is told the guidance scale."""
+        return bool(self.pipeline.transformer.config.guidance_embeds)
 
     @property
     def tokenizer(self) -> Any:
@@ -36,7 +42,7 @@ class Flux(PipelineFamily):
     @property
     def context_tokens(self) -> int:
         """Tokens of a prompt that the text encoder reads, marks included: as many as the model was trained with."""
-        return _DEV_TOKENS if self._is_told_scale else _SCHNELL_TOKENS
+        return _DEV_TOKENS if self.takes_guidance_scale else _SCHNELL_TOKENS
 
     @property
     def size_multiple_pixels(self) -> int:
@@ -50,7 +56,7 @@ class Flux(PipelineFamily):
         output: torch.Tensor = self.pipeline.transformer(
             hidden_states=latents,
             timestep=next_timesteps(batch).to(latents.dtype) / _TIMESTEPS,
-            guidance=told(batch, _SCALE) if self._is_told_scale else None,
+            guidance=told(batch, _SCALE) if self.takes_guidance_scale else None,
             pooled_projections=told(batch, _POOLED),
             encoder_hidden_states=told(batch, PROMPT),
             txt_ids=of_all[_TEXT_IDS],
@@ -59,7 +65,7 @@ class Flux(PipelineFamily):
         )[0]
         return output
 
-    def decode(self, batch: Sequence[Denoising]) -> list[Image.Image | None]:
+    def _decode(self, batch: Sequence[Denoising]) -> list[Image.Image | None]:
         """RGB pictures of finished latents. There is no safety checker."""
         pipeline, size = self.pipeline, batch[0].record
         packed = torch.stack([one.latents for one in batch])
@@ -67,11 +73,6 @@ class Flux(PipelineFamily):
         config = pipeline.vae.config
         decoded = pipeline.vae.decode(latents / config.scaling_factor + config.shift_factor, return_dict=False)[0]
         return self._pictures(decoded)
-
-    def _check(self, record: GenerationRecord) -> None:
-        super()._check(record)
-        if record.negative_prompt:
-            raise InvalidInputError("negative_prompt", "is not read by this model", allowed="empty")
 
     def _encode(self, texts: list[str]) -> list[Conditioning]:
         states, pooled, text_ids = self.pipeline.encode_prompt(
@@ -82,13 +83,9 @@ class Flux(PipelineFamily):
     def _is_guided(self, record: GenerationRecord) -> bool:  # noqa: ARG002
         return False
 
-    @property
-    def _is_told_scale(self) -> bool:
-        return bool(self.pipeline.transformer.config.guidance_embeds)
-
     def _further_conditioning(self, record: GenerationRecord, dtype: torch.dtype) -> Conditioning:
         ids = {_IMAGE_IDS: self.pipeline._prepare_latent_image_ids(1, *self._patches(record), self.device, dtype)}
-        if not self._is_told_scale:
+        if not self.takes_guidance_scale:
             return ids
         return ids | {_SCALE: torch.tensor(record.guidance_scale, dtype=torch.float32, device=self.device)}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -23,11 +24,20 @@ _ALONE = "alone"
 """Marks prompts in the cache that were encoded one by one."""
 
 
-class Start(NamedTuple):
-    """Timesteps to do, and the latents [C, H, W] before the first of them."""
+class Given(NamedTuple):
+    """A picture to start from, and where it is made anew; None: everywhere."""
+
+    picture: Image.Image
+    mask: Image.Image | None
+
+
+@dataclass(frozen=True)
+class Start:
+    """Timesteps to do, the latents [C, H, W] before the first of them, and what the family keeps for itself."""
 
     timesteps: tuple[torch.Tensor, ...]
     latents: torch.Tensor
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 class PipelineFamily(Family):
@@ -38,13 +48,13 @@ class PipelineFamily(Family):
     _needed_parts: ClassVar[tuple[str, ...]]
     """Parts that a pipeline folder may lack, but that prompts cannot be read without."""
 
-    def __init__(self, pipeline: Any) -> None:
+    def __init__(self, pipeline: Any, **options: Any) -> None:
         """Takes a pipeline that is on its device and that nobody else uses from now on.
 
         Raises:
             UnavailableError: MODEL_UNAVAILABLE, naming the parts the pipeline was loaded without.
         """
-        super().__init__(pipeline)
+        super().__init__(pipeline, **options)
         missing = [part for part in self._needed_parts if getattr(pipeline, part) is None]
         if missing:
             message = f"a {type(pipeline).__name__} cannot read prompts without {' and '.join(missing)}"
@@ -60,7 +70,10 @@ class PipelineFamily(Family):
         return record.width_pixels, record.height_pixels, selection(record)
 
     def begin(
-        self, records: Sequence[GenerationRecord], initial_images: Mapping[str, Image.Image] = NO_IMAGES
+        self,
+        records: Sequence[GenerationRecord],
+        initial_images: Mapping[str, Image.Image] = NO_IMAGES,
+        masks: Mapping[str, Image.Image] = NO_IMAGES,
     ) -> list[Denoising]:
         """Encodes prompts and draws noise as the pipeline does.
 
@@ -79,7 +92,9 @@ class PipelineFamily(Family):
             self._begin(
                 one,
                 self._encoded_alone(one, changed) if one.deterministic else encoded,
-                initial_images[one.initial_image_content_hash] if one.strength else None,
+                Given(initial_images[one.initial_image_content_hash], masks.get(one.mask_content_hash))
+                if one.strength
+                else None,
             )
             for one in records
         ]
@@ -101,13 +116,11 @@ class PipelineFamily(Family):
     def _check(self, record: GenerationRecord) -> None:
         if record.strength and not self.takes_initial_image:
             raise InvalidInputError("initial_image", "is not taken by this model", allowed="unset")
-        for field, side in (("width_pixels", record.width_pixels), ("height_pixels", record.height_pixels)):
+        for name, side in (("width_pixels", record.width_pixels), ("height_pixels", record.height_pixels)):
             if side % self.size_multiple_pixels:
-                raise InvalidInputError(field, f"is {side}", allowed=f"multiples of {self.size_multiple_pixels}")
+                raise InvalidInputError(name, f"is {side}", allowed=f"multiples of {self.size_multiple_pixels}")
 
-    def _begin(
-        self, record: GenerationRecord, encoded: dict[str, Conditioning], initial_image: Image.Image | None
-    ) -> Denoising:
+    def _begin(self, record: GenerationRecord, encoded: dict[str, Conditioning], given: Given | None) -> Denoising:
         conditioning = dict(encoded[record.prompt])
         if self._is_guided(record):
             text = self._unconditional_text(record)
@@ -116,12 +129,10 @@ class PipelineFamily(Family):
             conditioning |= guidance.unconditional(half, record.guidance_scale, self.device)
         dtype = conditioning[PROMPT].dtype
         conditioning |= self._further_conditioning(record, dtype)
-        scheduler = schedulers.build(record.scheduler, self.pipeline.scheduler)
-        # On the CPU: schedulers compare and index with timesteps, and on a GPU each time would wait for its kernels.
-        scheduler.set_timesteps(**self._timestep_arguments(record, scheduler), device="cpu")
+        scheduler = self._scheduler(record)
         # On the CPU whatever the device: the same seed gives the same noise everywhere.
         generator = torch.Generator("cpu").manual_seed(record.seed)
-        start = self._start(record, initial_image, scheduler, dtype, generator)
+        start = self._start(record, given, scheduler, dtype, generator)
         return Denoising(
             record=record,
             conditioning=conditioning,
@@ -129,12 +140,20 @@ class PipelineFamily(Family):
             timesteps=start.timesteps,
             latents=start.latents,
             generator=generator,
+            extra=start.extra,
         )
+
+    def _scheduler(self, record: GenerationRecord) -> Any:
+        """A fresh scheduler with the picture's timesteps."""
+        scheduler = schedulers.build(record.scheduler, self.pipeline.scheduler)
+        # On the CPU: schedulers compare and index with timesteps, and on a GPU each time would wait for its kernels.
+        scheduler.set_timesteps(**self._timestep_arguments(record, scheduler), device="cpu")
+        return scheduler
 
     def _start(
         self,
         record: GenerationRecord,
-        initial_image: Image.Image | None,  # noqa: ARG002
+        given: Given | None,  # noqa: ARG002
         scheduler: Any,
         dtype: torch.dtype,
         generator: torch.Generator,

@@ -32,8 +32,8 @@ class PixArt(PipelineFamily):
 
     _needed_parts = ("tokenizer", "text_encoder")
 
-    def __init__(self, pipeline: Any) -> None:
-        super().__init__(pipeline)
+    def __init__(self, pipeline: Any, **options: Any) -> None:
+        super().__init__(pipeline, **options)
         self._is_alpha = isinstance(pipeline, PixArtAlphaPipeline)
         self._is_told_size = self._is_alpha and pipeline.transformer.config.sample_size == _ALPHA_SIDE_WITH_SIZE
 
@@ -61,7 +61,7 @@ class PixArt(PipelineFamily):
         guided = guidance.combine(batch, output)
         return guided.chunk(2, dim=1)[0] if config.out_channels // 2 == self._channels else guided
 
-    def decode(self, batch: Sequence[Denoising]) -> list[Image.Image | None]:
+    def _decode(self, batch: Sequence[Denoising]) -> list[Image.Image | None]:
         """RGB pictures of finished latents. There is no safety checker."""
         vae = self.pipeline.vae
         latents = torch.stack([one.latents for one in batch]).to(vae.dtype)

@@ -50,7 +50,7 @@ class StableDiffusion3(PipelineFamily):
         )[0]
         return guidance.combine(batch, output)
 
-    def decode(self, batch: Sequence[Denoising]) -> list[Image.Image | None]:
+    def _decode(self, batch: Sequence[Denoising]) -> list[Image.Image | None]:
         """RGB pictures of finished latents. There is no safety checker."""
         vae = self.pipeline.vae
         latents = torch.stack([one.latents for one in batch])

@@ -42,7 +42,7 @@ class StableDiffusionXL(ImageToImageFamily):
         )[0]
         return guidance.combine(batch, output)
 
-    def decode(self, batch: Sequence[Denoising]) -> list[Image.Image | None]:
+    def _decode(self, batch: Sequence[Denoising]) -> list[Image.Image | None]:
         """RGB pictures of finished latents. There is no safety checker."""
         vae = self.pipeline.vae
         latents = torch.stack([one.latents for one in batch])

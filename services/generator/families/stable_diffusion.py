@@ -39,7 +39,7 @@ class StableDiffusion(ImageToImageFamily):
         )[0]
         return guidance.combine(batch, output)
 
-    def decode(self, batch: Sequence[Denoising]) -> list[Image.Image | None]:
+    def _decode(self, batch: Sequence[Denoising]) -> list[Image.Image | None]:
         """RGB pictures of finished latents; None where the safety checker withheld one."""
         pipeline = self.pipeline
         latents = torch.stack([one.latents for one in batch])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from services.gateway import domain, ports
@@ -30,15 +32,37 @@ def test_values_survive() -> None:
     assert types.feedback_from_proto(types.feedback_to_proto(feedback)) == feedback
 
 
+def test_a_record_says_how_the_picture_began() -> None:
+    assert CANDIDATE.record is not None
+    started = replace(
+        CANDIDATE.record,
+        deterministic=True,
+        strength=0.5,
+        initial_image_content_hash="1" * 64,
+        mask_content_hash="2" * 64,
+        second_strength=0.25,
+        adapter="ink",
+        adapter_scale=-1.5,
+        adapter_revision="i1",
+    )
+    assert types.record_from_proto(types.record_to_proto(started)) == started
+
+
 def test_unset_bounds_are_not_zero() -> None:
     message = types.score_to_proto(domain.Score("psnr", "1", 3.0, 0.5, True, minimum=0.0))
     assert message.HasField("minimum") and not message.HasField("maximum")
 
 
 def test_catalog_entries_survive() -> None:
-    limits = ports.GenerationLimits(20, 100, 3.0, 64, 64, 16, 128, ("ddim", "dpm"), 77)
-    model = ports.ModelInfo("m", "r", "generator", "s", True, "MIT", limits)
+    limits = ports.GenerationLimits(
+        *(20, 100, 3.0, 64, 64, 16, 128, ("ddim", "dpm"), 77), takes_initial_image=True, takes_guidance_scale=False
+    )
+    adapters = (ports.AdapterInfo("ink", "i1", "MIT"), ports.AdapterInfo("oil", "", "", "no file"))
+    model = ports.ModelInfo("m", "r", "generator", "s", True, "MIT", limits, adapters)
     assert types.model_from_proto(types.model_to_proto(model)) == model
+    for state in ports.LoadState:
+        model = replace(model, load_state=state, load_problem="no file", size_bytes=2**33)
+        assert types.model_from_proto(types.model_to_proto(model)) == model
     bare = ports.ModelInfo("m", "r", "embedder", "s", False, "MIT")
     assert types.model_from_proto(types.model_to_proto(bare)) == bare
     metric = ports.MetricInfo("m", "r", "d", "text-image", False, None, 1.0, "p", "e", 77, True, "MIT")

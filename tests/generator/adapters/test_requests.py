@@ -17,6 +17,7 @@ from services.generator.engine.step_engine import StepEngine
 from services.generator.pipelines import LoadedModel
 from services.generator.service import GeneratorService
 from tests.generator.grpc_server import events, item, pngs, request, serve
+from tests.generator.tiny import TINY
 
 Stub = rpc.GeneratorServiceStub
 SCALES = "-4 to 4"
@@ -25,7 +26,7 @@ SCALES = "-4 to 4"
 @pytest.fixture
 async def adapted_stub(adapted: LoadedModel) -> AsyncIterator[Stub]:
     """A client of a real gRPC server over the model with adapters."""
-    service = GeneratorService(Catalog(["tiny"], {"tiny": adapted}, {}), StepEngine({"tiny": adapted}))
+    service = GeneratorService(Catalog([TINY], {"tiny": adapted.known}, {}, ["tiny"]), StepEngine({"tiny": adapted}))
     async with serve(service) as client:
         yield client
     service.close()

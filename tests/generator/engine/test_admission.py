@@ -9,9 +9,11 @@ from dataclasses import replace
 import pytest
 
 from services.common.errors import OverloadedError, Reason
-from services.generator.domain import EngineItem
-from services.generator.engine.admission import starts_after_steps
+from services.generator.domain import EngineItem, Priority
+from services.generator.engine.admission import Admission, starts_after_steps
 from services.generator.engine.base import Finished
+from services.generator.engine.pace import Pace
+from services.generator.engine.precedence import Precedence
 from services.generator.engine.slots import Slot, SlotSubmission
 from services.generator.engine.step_engine import StepEngine
 from services.generator.families.base import Denoising
@@ -22,10 +24,10 @@ from tests.generator.gate import Gate
 from tests.generator.tiny import work
 
 
-async def slots(running: list[int], waiting: list[int]) -> list[Slot]:
+async def slots(running: list[int], waiting: list[int], priority: Priority = Priority.NORMAL) -> list[Slot]:
     """Slots of one group with so many steps left."""
     items = [EngineItem(str(index), replace(RECORD, steps=steps)) for index, steps in enumerate([*running, *waiting])]
-    made = list(SlotSubmission(items, lambda _: "one").slots.values())
+    made = list(SlotSubmission(items, lambda _: "one", priority=priority).slots.values())
     for slot, steps in zip(made, running, strict=False):
         slot.begin(Denoising(slot.item.record, {}, None, (None,) * steps, None, None))  # type: ignore[arg-type]
     return made
@@ -68,10 +70,28 @@ async def test_a_queue_past_the_deadline_refuses_at_once_and_says_when_to_come_b
     assert isinstance((await read(in_time))[-1], Finished)
 
 
-async def test_where_there_is_room_a_deadline_refuses_nobody(engine: StepEngine, tiny: LoadedModel) -> None:
-    for _ in range(2):
-        events = await read(engine.submit(work(tiny, unguided("a", 2)), deadline_seconds=1e-6))
-        assert isinstance(events[-1], Finished)
+def admission(step_seconds: float, *, places: int = 4) -> Admission:
+    """Of one model that takes so long for a step."""
+    pace = Pace()
+    pace.step_seconds.add(step_seconds)
+    return Admission(100, lambda _: places, {RECORD.model: pace}, Precedence())
+
+
+async def test_where_there_is_room_a_deadline_refuses_nobody() -> None:
+    admission(1.0).check(await slots([9, 9, 9], []), await slots([], [5]), 4.5)
+
+
+@pytest.mark.parametrize(
+    ("priority", "seconds"), [(Priority.INTERACTIVE, 7), (Priority.NORMAL, 17), (Priority.BATCH, 37)]
+)
+async def test_only_what_begins_before_a_picture_counts_as_its_wait(priority: Priority, seconds: int) -> None:
+    """One place; it comes free in 2 s, and each waiting picture takes it for 10 or 20 s."""
+    queue = [*await slots([2], []), *await slots([], [10], Priority.NORMAL), *await slots([], [20], Priority.BATCH)]
+    new = await slots([], [5], priority)
+    gate = admission(1.0, places=1)
+    gate.check(queue, new, seconds + 0.1)
+    with pytest.raises(OverloadedError, match=f"would be there in {seconds}.0 s"):
+        gate.check(queue, new, seconds - 0.1)
 
 
 async def test_the_time_to_come_back_grows_with_what_is_asked(

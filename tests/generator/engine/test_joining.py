@@ -87,8 +87,8 @@ async def test_a_scheduler_that_fails_in_the_middle_takes_no_mate_along(engine: 
     family = tiny.family
     begin = family.begin
 
-    def begin_with_a_broken_corrector(records, initial_images):  # type: ignore[no-untyped-def]
-        begun = begin(records, initial_images)
+    def begin_with_a_broken_corrector(*what):  # type: ignore[no-untyped-def]
+        begun = begin(*what)
         for one in begun:
             if one.record.scheduler == "unipc":
                 one.scheduler.multistep_uni_c_bh_update = None

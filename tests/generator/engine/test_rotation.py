@@ -56,3 +56,15 @@ def test_a_group_that_was_away_owes_nothing_and_has_no_credit() -> None:
     turns(rotation, {"a": 1.0}, 20)
     chosen = turns(rotation, {"a": 1.0, "b": 1.0}, 20)
     assert chosen.count("b") == 10
+
+
+def test_what_a_group_took_before_its_first_turn_is_due_with_it() -> None:
+    rotation = Rotation()
+    turns(rotation, {"old": 1.0}, 10)
+    rotation.charge("new", 4.5)
+    rotation.charge("gone", 100.0)
+    chosen = turns(rotation, {"old": 1.0, "new": 1.0}, 20)
+    assert chosen[:2] == ["new", "old"] and chosen.index("new", 1) == 7
+    assert abs(chosen[8:].count("new") - chosen[8:].count("old")) <= 1
+    # Of one that never came to its turn nothing is kept.
+    assert turns(rotation, {"old": 1.0, "new": 1.0, "gone": 1.0}, 30).count("gone") in (10, 11)

@@ -6,15 +6,43 @@ from pathlib import Path
 
 import pytest
 
+from services.common.settings import Settings
+from services.generator.families.base import Family
 from services.generator.families.flux import Flux
 from services.generator.families.pixart import PixArt
 from services.generator.families.sd3 import StableDiffusion3
 from services.generator.families.sdxl import StableDiffusionXL
+from services.generator.pipelines import LoadedModel, load_model
 from tests.generator.families import tiny_families
+from tests.generator.tiny import TINY, save_tiny_pipeline
 
 
 def _folder(factory: pytest.TempPathFactory) -> Path:
     return factory.mktemp("tokenizers")
+
+
+def _four_channels(factory: pytest.TempPathFactory) -> Family:
+    models_dir = factory.mktemp("models")
+    save_tiny_pipeline(models_dir / TINY.source, latent_channels=4)
+    return load_model(TINY, Settings(models_dir=models_dir, device="cpu")).family
+
+
+@pytest.fixture(scope="session")
+def tiny_family(tiny: LoadedModel) -> Family:
+    """Stable Diffusion as the embedded model is built, with eight latent channels."""
+    return tiny.family
+
+
+@pytest.fixture(scope="session")
+def four_channels(tmp_path_factory: pytest.TempPathFactory) -> Family:
+    """Stable Diffusion with four latent channels: of no other do stock pipelines take masks, or latents as pictures."""
+    return _four_channels(tmp_path_factory)
+
+
+@pytest.fixture
+def own_four_channels(tmp_path_factory: pytest.TempPathFactory) -> Family:
+    """One that a test may change."""
+    return _four_channels(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ RECORD = GenerationRecord(
 MATE = replace(RECORD, prompt="two BLUE moons at sea", seed=8, steps=6, guidance_scale=2.0)
 
 
-def stock(pipeline: Any, record: GenerationRecord, **options: Any) -> Run:
+def stock(pipeline: Any, record: GenerationRecord, *, generator: torch.Generator | None = None, **options: Any) -> Run:
     """The picture by the stock pipeline alone; `options` go to its `__call__`."""
     latents: list[torch.Tensor] = []
 
@@ -72,7 +72,7 @@ def stock(pipeline: Any, record: GenerationRecord, **options: Any) -> Run:
             width=record.width_pixels,
             num_inference_steps=record.steps,
             guidance_scale=record.guidance_scale,
-            generator=torch.Generator("cpu").manual_seed(record.seed),
+            generator=generator or torch.Generator("cpu").manual_seed(record.seed),
             **options,
         )
     finally:
@@ -87,10 +87,11 @@ def together(
     *,
     gap: int = 0,
     initial_images: Mapping[str, Image.Image] = NO_IMAGES,
+    masks: Mapping[str, Image.Image] = NO_IMAGES,
 ) -> list[Run]:
     """Pictures denoised in shared calls by the family; each joins `gap` calls after the one before it."""
     assert len({family.group(record) for record in records}) == 1
-    pictures = family.begin(records, initial_images)
+    pictures = family.begin(records, initial_images, masks)
     after: list[list[torch.Tensor]] = [[] for _ in records]
     call = 0
     while not all(one.is_done for one in pictures):

@@ -100,10 +100,9 @@ def test_refuses_a_size_that_the_stock_pipeline_rounds_off(dev: Flux) -> None:
         dev.begin([replace(RECORD, width_pixels=36)])
 
 
-def test_refuses_a_negative_prompt(dev: Flux, schnell: Flux) -> None:
-    for family in (dev, schnell):
-        with pytest.raises(InvalidInputError, match=r"negative_prompt: is not read by this model; allowed: empty"):
-            family.begin([RECORD, replace(RECORD, negative_prompt="a green cow")])
+def test_says_that_it_reads_no_negative_prompt_and_whether_it_is_told_the_scale(dev: Flux, schnell: Flux) -> None:
+    assert (dev.takes_negative_prompt, dev.takes_guidance_scale) == (False, True)
+    assert (schnell.takes_negative_prompt, schnell.takes_guidance_scale) == (False, False)
 
 
 def test_needs_both_text_encoders(tmp_path: Path) -> None:

@@ -20,11 +20,17 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
         limits = model_pb2.GenerationLimits(
             default_steps=20, max_steps=100, default_guidance_scale=3.0, width_pixels=64, height_pixels=64,
             size_multiple_pixels=16, max_side_pixels=128, schedulers=["DPMSolverMultistepScheduler"], token_limit=77,
+            takes_initial_image=True, takes_negative_prompt=True,
         )  # fmt: skip
+        adapters = [
+            model_pb2.Adapter(id="ink", revision="ab12", license="MIT"),
+            model_pb2.Adapter(id="oil", absent_reason="its file is not there"),
+        ]
         models = [
             model_pb2.Model(
                 id="generator-embedded", revision="5f1d2c90", role=model_pb2.MODEL_ROLE_GENERATOR, embedded=True,
                 source="generator-embedded", license="Apache-2.0", generation_limits=limits,
+                adapters=adapters, load_state=model_pb2.LOAD_STATE_NOT_LOADED, size_bytes=3 * 2**20,
             ),
             model_pb2.Model(id="clip-embedded", revision="9c1e", role=model_pb2.MODEL_ROLE_EMBEDDER, embedded=True),
         ]  # fmt: skip

@@ -39,6 +39,13 @@ def png(picture: Image.Image, text: dict[str, str] | None = None) -> bytes:
     return out.getvalue()
 
 
+def preview(step: int) -> bytes:
+    """A small JPEG, another one for each step."""
+    out = io.BytesIO()
+    Image.new("L", (16, 16), step).save(out, "JPEG")
+    return out.getvalue()
+
+
 def image_info(data: bytes) -> image_pb2.ImageInfo:
     """Address and size of encoded bytes."""
     with Image.open(io.BytesIO(data)) as picture:
