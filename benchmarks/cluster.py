@@ -1,13 +1,22 @@
-"""An embedded cluster for the length of a benchmark."""
+"""An embedded cluster, or Ray Serve with one application of it, for the length of a benchmark."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import os
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from services.cluster.ray_cluster import RayCluster
 
 
 @contextlib.contextmanager
@@ -30,3 +39,59 @@ def embedded_cluster() -> Iterator[str]:
             finally:
                 process.terminate()
                 process.wait(timeout=60)
+
+
+class Serving(NamedTuple):
+    """Ray Serve with one application."""
+
+    application: str
+    address: str
+    """host:port of the gRPC proxy."""
+    process: int
+    """Id of the process that Ray runs under."""
+
+    def replicas(self) -> list[int]:
+        """Process ids of the replicas, those that still start or already end among them."""
+        title = f"ray::ServeReplica:{self.application}"
+        found = []
+        for process in psutil.Process(self.process).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if "".join(process.cmdline()[:1]).startswith(title):
+                    found.append(process.pid)
+        return found
+
+
+@contextlib.contextmanager
+def serving(application: str, builder: str, **settings: object) -> Iterator[Serving]:
+    """Starts Ray Serve in a folder of its own with an application, and stops everything.
+
+    Args:
+        application: Its name.
+        builder: What makes it, as module:function.
+        settings: Over those of the environment, by name.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="lk-", ignore_cleanup_errors=True) as folder,
+        contextlib.ExitStack() as stack,
+    ):
+        runner = stack.enter_context(asyncio.Runner())
+        grpc_port, http_port = _free_port(), _free_port()
+        cluster = RayCluster(
+            run_dir=Path(folder),
+            log=Path(folder) / "ray.log",
+            environment=os.environ | {f"LIKENESS_{name.upper()}": str(value) for name, value in settings.items()},
+            grpc_port=grpc_port,
+            http_port=http_port,
+            applications={application: builder},
+            on_ready=lambda _: None,
+        )
+        stack.callback(lambda: runner.run(cluster.stop()))
+        runner.run(cluster.start())
+        assert cluster.process is not None
+        yield Serving(application, f"127.0.0.1:{grpc_port}", cluster.process.pid)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

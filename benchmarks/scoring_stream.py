@@ -20,31 +20,26 @@ import json
 import os
 import platform
 import random
-import socket
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
 
 import grpc
 import numpy as np
 import torch
 from PIL import Image
-from ray import serve
 from rich.console import Console
 
+from benchmarks.cluster import Serving, serving
 from likeness.scorer.v1 import scorer_service_pb2 as pb
 from likeness.scorer.v1 import scorer_service_pb2_grpc
 from likeness.types.v1 import image_pb2
-from services.cluster.ray_cluster import RayCluster
+from services.cluster.ray_cluster import APPLICATIONS
 from services.common.profile import load_profile
 from services.common.settings import Settings
 from services.scorer import compute, registry, scoring
-from services.scorer.deployment import build
 from services.scorer.domain import ScoreQuery, Subject
 from services.scorer.metrics.base import Value
 from world.draw import render
@@ -81,18 +76,6 @@ class Row:
     """Of raw values to the loop in one process."""
 
 
-def one_replica(args: dict[str, Any]) -> serve.Application:
-    """The scorer as it is deployed."""
-    return build(Settings(**args))
-
-
-def two_replicas(args: dict[str, Any]) -> serve.Application:
-    """The scorer twice."""
-    application = build(Settings(**args))
-    deployment = application._bound_deployment.options(num_replicas=2)
-    return deployment.bind(Settings(**args))  # type: ignore[no-any-return]
-
-
 def main() -> None:
     """Runs all and prints the summary."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -107,14 +90,14 @@ def main() -> None:
     rows: list[Row] = []
     memory: dict[str, list[float]] = {}
     for replicas in REPLICAS:
-        with Served(replicas) as address:
+        with serving("scorer", APPLICATIONS["scorer"], scorer_replicas=replicas) as served:
             # All pairs first: both ways in turn, twice, so that neither has the machine's better moments alone.
             for batch, pairs in [(STREAM_BATCH, options.pairs)] * 2 * (replicas == 1) + [
                 (batch, options.curve_pairs) for batch in BATCHES
             ]:
                 row, expected = loop(loaded, drawings, batch, pairs, replicas)
                 rows.append(row)
-                row, grown = asyncio.run(stream(address, drawings, batch, pairs, replicas, expected))
+                row, grown = asyncio.run(stream(served, drawings, batch, pairs, replicas, expected))
                 rows.append(row)
                 if pairs == options.pairs:
                     memory = grown
@@ -183,7 +166,7 @@ def loop(
 
 
 async def stream(
-    address: str, drawings: list[bytes], batch: int, pairs: int, replicas: int, expected: dict[str, list[float]]
+    served: Serving, drawings: list[bytes], batch: int, pairs: int, replicas: int, expected: dict[str, list[float]]
 ) -> tuple[Row, dict[str, list[float]]]:
     """All pairs through the proxy, WINDOW calls at a time."""
     times: list[float] = []
@@ -191,7 +174,7 @@ async def stream(
     memory: dict[str, list[float]] = {"client": [], "replicas": []}
     todo = enumerate(calls(drawings, batch, pairs))
     channel_options = [("grpc.max_receive_message_length", 64 * MEBIBYTE)]
-    async with grpc.aio.insecure_channel(address, options=channel_options) as channel:
+    async with grpc.aio.insecure_channel(served.address, options=channel_options) as channel:
         stub = scorer_service_pb2_grpc.ScorerServiceStub(channel)
         warm = next(calls(drawings, batch, batch))
         await asyncio.gather(*(stub.Score(_request(*warm), metadata=_METADATA) for _ in range(2 * replicas)))
@@ -204,12 +187,12 @@ async def stream(
                 if number < WINDOW:
                     first[number] = answer
                 if len(times) == pairs // batch // 10:
-                    _note(memory)
+                    _note(memory, served)
 
         start = time.perf_counter()
         await asyncio.gather(*(worker() for _ in range(WINDOW)))
         seconds = time.perf_counter() - start
-    _note(memory)
+    _note(memory, served)
     found: dict[str, list[float]] = {name: [] for name in METRICS}
     for number in sorted(first):
         for one in first[number].candidates:
@@ -217,34 +200,6 @@ async def stream(
                 found[score.metric].append(score.raw)
     worst = max(float(np.abs(np.subtract(found[name], expected[name])).max()) for name in METRICS)
     return _row("stream", replicas, batch, len(times) * batch, seconds, times, worst), memory
-
-
-class Served:
-    """A scorer on Ray Serve with so many replicas; gives the proxy's address."""
-
-    def __init__(self, replicas: int) -> None:
-        self._builder = {1: "one_replica", 2: "two_replicas"}[replicas]
-        self._stack = ExitStack()
-
-    def __enter__(self) -> str:
-        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="lk-", ignore_cleanup_errors=True)))
-        grpc_port, http_port = _free_port(), _free_port()
-        runner = self._stack.enter_context(asyncio.Runner())
-        cluster = RayCluster(
-            run_dir=folder,
-            log=folder / "ray.log",
-            environment=dict(os.environ),
-            grpc_port=grpc_port,
-            http_port=http_port,
-            applications={"scorer": f"benchmarks.scoring_stream:{self._builder}"},
-            on_ready=lambda _: None,
-        )
-        self._stack.callback(lambda: runner.run(cluster.stop()))
-        runner.run(cluster.start())
-        return f"127.0.0.1:{grpc_port}"
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
 
 
 def _request(target: bytes, candidates: list[bytes]) -> pb.ScoreRequest:
@@ -261,34 +216,15 @@ def _row(way: str, replicas: int, batch: int, pairs: int, seconds: float, times:
     return Row(way, replicas, batch, pairs, round(seconds, 3), round(pairs / seconds, 1), p50, p95, worst)
 
 
-def _note(memory: dict[str, list[float]]) -> None:
+def _note(memory: dict[str, list[float]], served: Serving) -> None:
     memory["client"].append(_resident(os.getpid()))
-    memory["replicas"].append(sum(map(_resident, _replicas())))
-
-
-def _replicas() -> list[int]:
-    """Process ids of the scorer's replicas."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            name = (folder / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if name.startswith(b"ray::ServeReplica:scorer"):
-            found.append(int(folder.name))
-    return found
+    memory["replicas"].append(sum(map(_resident, served.replicas())))
 
 
 def _resident(process_id: int) -> float:
     """Resident memory in MiB."""
     pages = int(Path(f"/proc/{process_id}/statm").read_text().split()[1])
     return round(pages * os.sysconf("SC_PAGE_SIZE") / MEBIBYTE, 1)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":
