@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from diffusers import PNDMScheduler, StableDiffusionInpaintPipeline, StableDiffusionXLInpaintPipeline
@@ -19,6 +18,7 @@ from services.generator.families.base import Family
 from services.generator.families.sdxl import StableDiffusionXL
 from tests.generator.families import running
 from tests.generator.families.running import LATENT_TOLERANCE, MATE, Run, apart, assert_same, stock, together
+from tests.generator.families.test_image_to_image import PICTURES
 
 
 def _rectangle(box: tuple[int, int, int, int], lightness: int = 255) -> Image.Image:
@@ -27,10 +27,6 @@ def _rectangle(box: tuple[int, int, int, int], lightness: int = 255) -> Image.Im
     return mask
 
 
-PICTURES = {
-    "gradient": Image.radial_gradient("L").resize((32, 32)).convert("RGB"),
-    "noise": Image.fromarray(np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8)),
-}
 MASKS = {
     "left": _rectangle((0, 0, 15, 31)),
     # Between the grid of the latents, with both kinds of grey.
