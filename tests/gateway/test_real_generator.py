@@ -6,23 +6,28 @@ import asyncio
 import hashlib
 import io
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
+import torch
+from diffusers import DiffusionPipeline
 from PIL import Image, ImageDraw
 
 from likeness.gateway.v1 import image_service_pb2 as pb
 from likeness.generator.v1.generator_service_pb2_grpc import add_GeneratorServiceServicer_to_server
 from likeness.types.v1.image_pb2 import Image as ImageMessage
 from services.common.images import encode_png
-from services.common.profile import load_profile
+from services.common.profile import Adapter, load_profile, resolve_source
 from services.common.settings import Settings
 from services.gateway.backends.clients import GeneratorClient
 from services.generator.service import GeneratorService
 from tests.gateway.conftest import Gateway, Parts, clear, running
 from tests.gateway.failures import reason_of
+from tests.generator.adapters.conftest import with_adapters
+from tests.generator.adapters.lora_files import peft_tensors, random_changes, save
 from tests.generator.grpc_server import PlainServicer
 
 pytestmark = pytest.mark.integration
@@ -36,10 +41,31 @@ RIGHT_HALF.paste(255, (64, 0, 128, 128))
 START = {"initial_image": ImageMessage(data=DATA), "strength": 0.5}
 
 
+PROFILE = load_profile("embedded")
+
+
+def stock_pipeline() -> Any:
+    """The embedded model as diffusers loads it."""
+    pipeline = DiffusionPipeline.from_pretrained(  # type: ignore[no-untyped-call]
+        resolve_source(Settings(), PROFILE.generators[0].source, embedded=True), dtype=torch.float32
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
 @pytest.fixture(scope="module")
-def service() -> Iterator[GeneratorService]:
-    """The embedded generator."""
-    started = GeneratorService.start(Settings(device="cpu", torch_threads=1), load_profile("embedded"))
+def lora(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random changes of the embedded model's denoiser, as PEFT writes them."""
+    changes = random_changes(stock_pipeline(), 1, "unet")
+    return save(peft_tensors(changes), tmp_path_factory.mktemp("adapters") / "ink.safetensors")
+
+
+@pytest.fixture(scope="module")
+def service(lora: Path) -> Iterator[GeneratorService]:
+    """The embedded generator, with an adapter."""
+    model = with_adapters(Adapter(id="ink", source=str(lora)), model=PROFILE.generators[0])
+    profile = PROFILE.model_copy(update={"generators": (model,)})
+    started = GeneratorService.start(Settings(device="cpu", torch_threads=1), profile)
     yield started
     started.close()
 
@@ -104,6 +130,21 @@ async def test_a_second_round_makes_another_picture_and_is_recorded(gateway: Gat
     assert twice.record.second_strength == 0.4 and distance(once.data, twice.data) > 0.5
 
 
+async def test_an_adapter_makes_the_picture_that_diffusers_makes_with_its_file(gateway: Gateway, lora: Path) -> None:
+    (plain,) = await made(gateway)
+    (changed,) = await made(gateway, adapter="ink", adapter_scale=0.6)
+    stock = stock_pipeline()
+    stock.load_lora_weights(lora.parent, weight_name=lora.name, adapter_name="ink")
+    stock.set_adapters("ink", 0.6)
+    size = {"width": changed.record.width_pixels, "height": changed.record.height_pixels}
+    seeded = torch.Generator().manual_seed(1)
+    options = {"num_inference_steps": 10, "guidance_scale": changed.record.guidance_scale, "generator": seeded, **size}
+    theirs = encode_png(stock("a red circle", **options).images[0])
+    assert distance(changed.data, theirs) <= 0.05 < 1 < distance(changed.data, plain.data)
+    assert (changed.record.adapter, changed.record.adapter_scale, plain.record.adapter) == ("ink", 0.6, "")
+    assert changed.record.adapter_revision
+
+
 async def test_previews_are_small_jpegs_and_change_nothing(gateway: Gateway) -> None:
     (plain,) = await made(gateway, deterministic=True)
     events = await generate(gateway, deterministic=True, preview_interval_steps=3)
@@ -138,7 +179,7 @@ async def test_a_slow_reader_gets_every_picture(gateway: Gateway, service: Gener
         ({"mask": ImageMessage(data=DATA)}, "mask", "INVALID_FIELD"),
         ({"second_strength": 0.5}, "second_strength", "INVALID_FIELD"),
         (START | {"second_strength": 0.0}, "second_strength", "INVALID_FIELD"),
-        ({"adapter": "ink"}, "adapter", "INVALID_FIELD"),
+        ({"adapter": "oil"}, "adapter", "INVALID_FIELD"),
         ({"adapter_scale": 1.0}, "adapter_scale", "INVALID_FIELD"),
         ({"preview_interval_steps": -1}, "preview_interval_steps", "INVALID_FIELD"),
     ],
