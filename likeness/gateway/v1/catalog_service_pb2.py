@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from likeness.types.v1 import model_pb2 as likeness_dot_types_dot_v1_dot_model__pb2
 from likeness.types.v1 import score_pb2 as likeness_dot_types_dot_v1_dot_score__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)likeness/gateway/v1/catalog_service.proto\x12\x13likeness.gateway.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dlikeness/types/v1/model.proto\x1a\x1dlikeness/types/v1/score.proto\"\x13\n\x11ListModelsRequest\"_\n\x12ListModelsResponse\x12.\n\x06models\x18\x01 \x03(\x0b\x32\x18.likeness.types.v1.ModelB\x04\xe2\x41\x01\x03\x12\x19\n\x0bunreachable\x18\x02 \x03(\tB\x04\xe2\x41\x01\x03\"\x14\n\x12ListMetricsRequest\"\xc6\x01\n\x13ListMetricsResponse\x12\x30\n\x07metrics\x18\x01 \x03(\x0b\x32\x19.likeness.types.v1.MetricB\x04\xe2\x41\x01\x03\x12\x1d\n\x0f\x64\x65\x66\x61ult_metrics\x18\x02 \x03(\tB\x04\xe2\x41\x01\x03\x12\'\n\x19\x64\x65\x66\x61ult_selection_metrics\x18\x03 \x03(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x06\x61\x62sent\x18\x04 \x03(\x0b\x32\x1f.likeness.types.v1.AbsentMetricB\x04\xe2\x41\x01\x03\"\x17\n\x15ListStrategiesRequest\"U\n\x16ListStrategiesResponse\x12;\n\nstrategies\x18\x01 \x03(\x0b\x32!.likeness.gateway.v1.StrategyInfoB\x04\xe2\x41\x01\x03\"k\n\x0cStrategyInfo\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08revision\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08\x65mbedded\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x03\"\x12\n\x10GetStatusRequest\"\xb4\x01\n\x11GetStatusResponse\x12\x31\n\x06health\x18\x01 \x01(\x0e\x32\x1b.likeness.gateway.v1.HealthB\x04\xe2\x41\x01\x03\x12>\n\ncomponents\x18\x02 \x03(\x0b\x32$.likeness.gateway.v1.ComponentStatusB\x04\xe2\x41\x01\x03\x12\x15\n\x07version\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07profile\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\"s\n\x0f\x43omponentStatus\x12\x17\n\tcomponent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x31\n\x06health\x18\x02 \x01(\x0e\x32\x1b.likeness.gateway.v1.HealthB\x04\xe2\x41\x01\x03\x12\x14\n\x06\x64\x65tail\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03*a\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\x12\n\x0eHEALTH_SERVING\x10\x01\x12\x13\n\x0fHEALTH_DEGRADED\x10\x02\x12\x16\n\x12HEALTH_NOT_SERVING\x10\x03\x32\x98\x03\n\x0e\x43\x61talogService\x12]\n\nListModels\x12&.likeness.gateway.v1.ListModelsRequest\x1a\'.likeness.gateway.v1.ListModelsResponse\x12`\n\x0bListMetrics\x12\'.likeness.gateway.v1.ListMetricsRequest\x1a(.likeness.gateway.v1.ListMetricsResponse\x12i\n\x0eListStrategies\x12*.likeness.gateway.v1.ListStrategiesRequest\x1a+.likeness.gateway.v1.ListStrategiesResponse\x12Z\n\tGetStatus\x12%.likeness.gateway.v1.GetStatusRequest\x1a&.likeness.gateway.v1.GetStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)likeness/gateway/v1/catalog_service.proto\x12\x13likeness.gateway.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dlikeness/types/v1/model.proto\x1a\x1dlikeness/types/v1/score.proto\"\x13\n\x11ListModelsRequest\"_\n\x12ListModelsResponse\x12.\n\x06models\x18\x01 \x03(\x0b\x32\x18.likeness.types.v1.ModelB\x04\xe2\x41\x01\x03\x12\x19\n\x0bunreachable\x18\x02 \x03(\tB\x04\xe2\x41\x01\x03\"\x14\n\x12ListMetricsRequest\"\xc6\x01\n\x13ListMetricsResponse\x12\x30\n\x07metrics\x18\x01 \x03(\x0b\x32\x19.likeness.types.v1.MetricB\x04\xe2\x41\x01\x03\x12\x1d\n\x0f\x64\x65\x66\x61ult_metrics\x18\x02 \x03(\tB\x04\xe2\x41\x01\x03\x12\'\n\x19\x64\x65\x66\x61ult_selection_metrics\x18\x03 \x03(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x06\x61\x62sent\x18\x04 \x03(\x0b\x32\x1f.likeness.types.v1.AbsentMetricB\x04\xe2\x41\x01\x03\"\x17\n\x15ListStrategiesRequest\"U\n\x16ListStrategiesResponse\x12;\n\nstrategies\x18\x01 \x03(\x0b\x32!.likeness.gateway.v1.StrategyInfoB\x04\xe2\x41\x01\x03\"k\n\x0cStrategyInfo\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08revision\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08\x65mbedded\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x03\"\x12\n\x10GetStatusRequest\"\xeb\x01\n\x11GetStatusResponse\x12\x31\n\x06health\x18\x01 \x01(\x0e\x32\x1b.likeness.gateway.v1.HealthB\x04\xe2\x41\x01\x03\x12>\n\ncomponents\x18\x02 \x03(\x0b\x32$.likeness.gateway.v1.ComponentStatusB\x04\xe2\x41\x01\x03\x12\x15\n\x07version\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07profile\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0bserver_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"s\n\x0f\x43omponentStatus\x12\x17\n\tcomponent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x31\n\x06health\x18\x02 \x01(\x0e\x32\x1b.likeness.gateway.v1.HealthB\x04\xe2\x41\x01\x03\x12\x14\n\x06\x64\x65tail\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03*a\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\x12\n\x0eHEALTH_SERVING\x10\x01\x12\x13\n\x0fHEALTH_DEGRADED\x10\x02\x12\x16\n\x12HEALTH_NOT_SERVING\x10\x03\x32\x98\x03\n\x0e\x43\x61talogService\x12]\n\nListModels\x12&.likeness.gateway.v1.ListModelsRequest\x1a\'.likeness.gateway.v1.ListModelsResponse\x12`\n\x0bListMetrics\x12\'.likeness.gateway.v1.ListMetricsRequest\x1a(.likeness.gateway.v1.ListMetricsResponse\x12i\n\x0eListStrategies\x12*.likeness.gateway.v1.ListStrategiesRequest\x1a+.likeness.gateway.v1.ListStrategiesResponse\x12Z\n\tGetStatus\x12%.likeness.gateway.v1.GetStatusRequest\x1a&.likeness.gateway.v1.GetStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -64,34 +65,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSTATUSRESPONSE'].fields_by_name['version']._serialized_options = b'\342A\001\003'
   _globals['_GETSTATUSRESPONSE'].fields_by_name['profile']._loaded_options = None
   _globals['_GETSTATUSRESPONSE'].fields_by_name['profile']._serialized_options = b'\342A\001\003'
+  _globals['_GETSTATUSRESPONSE'].fields_by_name['server_time']._loaded_options = None
+  _globals['_GETSTATUSRESPONSE'].fields_by_name['server_time']._serialized_options = b'\342A\001\003'
   _globals['_COMPONENTSTATUS'].fields_by_name['component']._loaded_options = None
   _globals['_COMPONENTSTATUS'].fields_by_name['component']._serialized_options = b'\342A\001\003'
   _globals['_COMPONENTSTATUS'].fields_by_name['health']._loaded_options = None
   _globals['_COMPONENTSTATUS'].fields_by_name['health']._serialized_options = b'\342A\001\003'
   _globals['_COMPONENTSTATUS'].fields_by_name['detail']._loaded_options = None
   _globals['_COMPONENTSTATUS'].fields_by_name['detail']._serialized_options = b'\342A\001\003'
-  _globals['_HEALTH']._serialized_start=1043
-  _globals['_HEALTH']._serialized_end=1140
-  _globals['_LISTMODELSREQUEST']._serialized_start=161
-  _globals['_LISTMODELSREQUEST']._serialized_end=180
-  _globals['_LISTMODELSRESPONSE']._serialized_start=182
-  _globals['_LISTMODELSRESPONSE']._serialized_end=277
-  _globals['_LISTMETRICSREQUEST']._serialized_start=279
-  _globals['_LISTMETRICSREQUEST']._serialized_end=299
-  _globals['_LISTMETRICSRESPONSE']._serialized_start=302
-  _globals['_LISTMETRICSRESPONSE']._serialized_end=500
-  _globals['_LISTSTRATEGIESREQUEST']._serialized_start=502
-  _globals['_LISTSTRATEGIESREQUEST']._serialized_end=525
-  _globals['_LISTSTRATEGIESRESPONSE']._serialized_start=527
-  _globals['_LISTSTRATEGIESRESPONSE']._serialized_end=612
-  _globals['_STRATEGYINFO']._serialized_start=614
-  _globals['_STRATEGYINFO']._serialized_end=721
-  _globals['_GETSTATUSREQUEST']._serialized_start=723
-  _globals['_GETSTATUSREQUEST']._serialized_end=741
-  _globals['_GETSTATUSRESPONSE']._serialized_start=744
-  _globals['_GETSTATUSRESPONSE']._serialized_end=924
-  _globals['_COMPONENTSTATUS']._serialized_start=926
-  _globals['_COMPONENTSTATUS']._serialized_end=1041
-  _globals['_CATALOGSERVICE']._serialized_start=1143
-  _globals['_CATALOGSERVICE']._serialized_end=1551
+  _globals['_HEALTH']._serialized_start=1131
+  _globals['_HEALTH']._serialized_end=1228
+  _globals['_LISTMODELSREQUEST']._serialized_start=194
+  _globals['_LISTMODELSREQUEST']._serialized_end=213
+  _globals['_LISTMODELSRESPONSE']._serialized_start=215
+  _globals['_LISTMODELSRESPONSE']._serialized_end=310
+  _globals['_LISTMETRICSREQUEST']._serialized_start=312
+  _globals['_LISTMETRICSREQUEST']._serialized_end=332
+  _globals['_LISTMETRICSRESPONSE']._serialized_start=335
+  _globals['_LISTMETRICSRESPONSE']._serialized_end=533
+  _globals['_LISTSTRATEGIESREQUEST']._serialized_start=535
+  _globals['_LISTSTRATEGIESREQUEST']._serialized_end=558
+  _globals['_LISTSTRATEGIESRESPONSE']._serialized_start=560
+  _globals['_LISTSTRATEGIESRESPONSE']._serialized_end=645
+  _globals['_STRATEGYINFO']._serialized_start=647
+  _globals['_STRATEGYINFO']._serialized_end=754
+  _globals['_GETSTATUSREQUEST']._serialized_start=756
+  _globals['_GETSTATUSREQUEST']._serialized_end=774
+  _globals['_GETSTATUSRESPONSE']._serialized_start=777
+  _globals['_GETSTATUSRESPONSE']._serialized_end=1012
+  _globals['_COMPONENTSTATUS']._serialized_start=1014
+  _globals['_COMPONENTSTATUS']._serialized_end=1129
+  _globals['_CATALOGSERVICE']._serialized_start=1231
+  _globals['_CATALOGSERVICE']._serialized_end=1639
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from likeness.types.v1 import model_pb2 as _model_pb2
@@ -257,6 +258,7 @@ class GetStatusResponse(_message.Message):
     COMPONENTS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     PROFILE_FIELD_NUMBER: _builtins.int
+    SERVER_TIME_FIELD_NUMBER: _builtins.int
     health: Global___Health.ValueType
     """Worst state of the parts that requests need."""
     version: _builtins.str
@@ -267,6 +269,10 @@ class GetStatusResponse(_message.Message):
     def components(self) -> _containers.RepeatedCompositeFieldContainer[Global___ComponentStatus]:
         """Each part: "generator", "scorer", "refiner", "database", "cache", "object_store"."""
 
+    @_builtins.property
+    def server_time(self) -> _timestamp_pb2.Timestamp:
+        """What the gateway's clock says."""
+
     def __init__(
         self,
         *,
@@ -274,10 +280,11 @@ class GetStatusResponse(_message.Message):
         components: _abc.Iterable[Global___ComponentStatus] | None = ...,
         version: _builtins.str = ...,
         profile: _builtins.str = ...,
+        server_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["server_time", b"server_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["components", b"components", "health", b"health", "profile", b"profile", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["components", b"components", "health", b"health", "profile", b"profile", "server_time", b"server_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

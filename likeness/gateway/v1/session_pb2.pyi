@@ -39,7 +39,7 @@ class _StopReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StopReason
     STOP_REASON_PLATEAU: _StopReason.ValueType  # 3
     """No gain over the plateau's number of rounds."""
     STOP_REASON_BUDGET_SPENT: _StopReason.ValueType  # 4
-    """The image budget was spent."""
+    """The budget of images or of seconds was spent."""
     STOP_REASON_CANCELLED: _StopReason.ValueType  # 5
     """CancelLoop was called."""
     STOP_REASON_FAILED: _StopReason.ValueType  # 6
@@ -57,7 +57,7 @@ STOP_REASON_TARGET_REACHED: StopReason.ValueType  # 2
 STOP_REASON_PLATEAU: StopReason.ValueType  # 3
 """No gain over the plateau's number of rounds."""
 STOP_REASON_BUDGET_SPENT: StopReason.ValueType  # 4
-"""The image budget was spent."""
+"""The budget of images or of seconds was spent."""
 STOP_REASON_CANCELLED: StopReason.ValueType  # 5
 """CancelLoop was called."""
 STOP_REASON_FAILED: StopReason.ValueType  # 6
@@ -88,6 +88,8 @@ class Session(_message.Message):
         """The last loop was cancelled."""
         STATE_FAILED: Session._State.ValueType  # 5
         """The last loop failed; see error."""
+        STATE_PAUSED: Session._State.ValueType  # 6
+        """A person took over: the loop stands still with its settings and what it has left kept. See paused_loop."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """What a session is doing."""
@@ -104,6 +106,8 @@ class Session(_message.Message):
     """The last loop was cancelled."""
     STATE_FAILED: Session.State.ValueType  # 5
     """The last loop failed; see error."""
+    STATE_PAUSED: Session.State.ValueType  # 6
+    """A person took over: the loop stands still with its settings and what it has left kept. See paused_loop."""
 
     NAME_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
@@ -118,6 +122,7 @@ class Session(_message.Message):
     LAST_EVENT_SEQUENCE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    PAUSED_LOOP_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, "sessions/{session}"."""
     display_name: _builtins.str
@@ -158,6 +163,12 @@ class Session(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it last changed."""
 
+    @_builtins.property
+    def paused_loop(self) -> Global___PausedLoop:
+        """The loop that ResumeLoop goes on with; set from the pause until ResumeLoop or CancelLoop, also while a prompt of the
+        person is being worked on.
+        """
+
     def __init__(
         self,
         *,
@@ -174,14 +185,51 @@ class Session(_message.Message):
         last_event_sequence: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        paused_loop: Global___PausedLoop | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "create_time", b"create_time", "error", b"error", "settings", b"settings", "target", b"target", "tree", b"tree", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "create_time", b"create_time", "error", b"error", "paused_loop", b"paused_loop", "settings", b"settings", "target", b"target", "tree", b"tree", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "create_time", b"create_time", "display_name", b"display_name", "error", b"error", "last_event_sequence", b"last_event_sequence", "name", b"name", "round_count", b"round_count", "settings", b"settings", "state", b"state", "stop_reason", b"stop_reason", "target", b"target", "tree", b"tree", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "create_time", b"create_time", "display_name", b"display_name", "error", b"error", "last_event_sequence", b"last_event_sequence", "name", b"name", "paused_loop", b"paused_loop", "round_count", b"round_count", "settings", b"settings", "state", b"state", "stop_reason", b"stop_reason", "target", b"target", "tree", b"tree", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Session: _TypeAlias = Session  # noqa: Y015
+
+@_typing.final
+class PausedLoop(_message.Message):
+    """An automatic loop that a person took over. Pictures and rounds of the person count neither here nor for its budgets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    ROUNDS_DONE_FIELD_NUMBER: _builtins.int
+    IMAGES_MADE_FIELD_NUMBER: _builtins.int
+    SECONDS_SPENT_FIELD_NUMBER: _builtins.int
+    rounds_done: _builtins.int
+    """Rounds that it has finished."""
+    images_made: _builtins.int
+    """Pictures that it has made."""
+    seconds_spent: _builtins.float
+    """Seconds that it has run, as seconds_budget counts them."""
+    @_builtins.property
+    def settings(self) -> Global___LoopSettings:
+        """Its settings, with defaults filled in."""
+
+    def __init__(
+        self,
+        *,
+        settings: Global___LoopSettings | None = ...,
+        rounds_done: _builtins.int = ...,
+        images_made: _builtins.int = ...,
+        seconds_spent: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["images_made", b"images_made", "rounds_done", b"rounds_done", "seconds_spent", b"seconds_spent", "settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PausedLoop: _TypeAlias = PausedLoop  # noqa: Y015
 
 @_typing.final
 class SessionSettings(_message.Message):
@@ -263,6 +311,7 @@ class LoopSettings(_message.Message):
     IMAGE_BUDGET_FIELD_NUMBER: _builtins.int
     FIRST_PROMPT_FIELD_NUMBER: _builtins.int
     FRESH_NOISE_FIELD_NUMBER: _builtins.int
+    SECONDS_BUDGET_FIELD_NUMBER: _builtins.int
     strategy: _builtins.str
     """Strategy; empty means the profile's default ("repainter" for the embedded profile)."""
     rounds: _builtins.int
@@ -285,6 +334,11 @@ class LoopSettings(_message.Message):
     """True: every picture starts from a fresh seed's noise, as in ImageRepainter. False: from the second round on, the noises
     of the pictures before are recombined by their scores, where the generator model takes a mix.
     """
+    seconds_budget: _builtins.float
+    """Seconds after which no further round begins, above 0 and at most 604,800 (a week); unset means never. Counts the wall
+    time in which the loop is STATE_RUNNING, by the database's clock: waiting for a turn and for another gateway to take
+    over count, pauses do not. The round under way is finished.
+    """
     def __init__(
         self,
         *,
@@ -297,10 +351,11 @@ class LoopSettings(_message.Message):
         image_budget: _builtins.int | None = ...,
         first_prompt: _builtins.str = ...,
         fresh_noise: _builtins.bool = ...,
+        seconds_budget: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_image_budget", b"_image_budget", "_plateau_gain", b"_plateau_gain", "_plateau_rounds", b"_plateau_rounds", "_rounds", b"_rounds", "_target_score", b"_target_score", "candidates", b"candidates", "image_budget", b"image_budget", "plateau_gain", b"plateau_gain", "plateau_rounds", b"plateau_rounds", "rounds", b"rounds", "target_score", b"target_score"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_image_budget", b"_image_budget", "_plateau_gain", b"_plateau_gain", "_plateau_rounds", b"_plateau_rounds", "_rounds", b"_rounds", "_seconds_budget", b"_seconds_budget", "_target_score", b"_target_score", "candidates", b"candidates", "image_budget", b"image_budget", "plateau_gain", b"plateau_gain", "plateau_rounds", b"plateau_rounds", "rounds", b"rounds", "seconds_budget", b"seconds_budget", "target_score", b"target_score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_image_budget", b"_image_budget", "_plateau_gain", b"_plateau_gain", "_plateau_rounds", b"_plateau_rounds", "_rounds", b"_rounds", "_target_score", b"_target_score", "candidates", b"candidates", "first_prompt", b"first_prompt", "fresh_noise", b"fresh_noise", "image_budget", b"image_budget", "plateau_gain", b"plateau_gain", "plateau_rounds", b"plateau_rounds", "rounds", b"rounds", "strategy", b"strategy", "target_score", b"target_score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_image_budget", b"_image_budget", "_plateau_gain", b"_plateau_gain", "_plateau_rounds", b"_plateau_rounds", "_rounds", b"_rounds", "_seconds_budget", b"_seconds_budget", "_target_score", b"_target_score", "candidates", b"candidates", "first_prompt", b"first_prompt", "fresh_noise", b"fresh_noise", "image_budget", b"image_budget", "plateau_gain", b"plateau_gain", "plateau_rounds", b"plateau_rounds", "rounds", b"rounds", "seconds_budget", b"seconds_budget", "strategy", b"strategy", "target_score", b"target_score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__candidates: _TypeAlias = _typing.Literal["candidates"]  # noqa: Y015
     _WhichOneofArgType__candidates: _TypeAlias = _typing.Literal["_candidates", b"_candidates"]  # noqa: Y015
@@ -312,6 +367,8 @@ class LoopSettings(_message.Message):
     _WhichOneofArgType__plateau_rounds: _TypeAlias = _typing.Literal["_plateau_rounds", b"_plateau_rounds"]  # noqa: Y015
     _WhichOneofReturnType__rounds: _TypeAlias = _typing.Literal["rounds"]  # noqa: Y015
     _WhichOneofArgType__rounds: _TypeAlias = _typing.Literal["_rounds", b"_rounds"]  # noqa: Y015
+    _WhichOneofReturnType__seconds_budget: _TypeAlias = _typing.Literal["seconds_budget"]  # noqa: Y015
+    _WhichOneofArgType__seconds_budget: _TypeAlias = _typing.Literal["_seconds_budget", b"_seconds_budget"]  # noqa: Y015
     _WhichOneofReturnType__target_score: _TypeAlias = _typing.Literal["target_score"]  # noqa: Y015
     _WhichOneofArgType__target_score: _TypeAlias = _typing.Literal["_target_score", b"_target_score"]  # noqa: Y015
     @_typing.overload
@@ -324,6 +381,8 @@ class LoopSettings(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__plateau_rounds) -> _WhichOneofReturnType__plateau_rounds | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rounds) -> _WhichOneofReturnType__rounds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seconds_budget) -> _WhichOneofReturnType__seconds_budget | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__target_score) -> _WhichOneofReturnType__target_score | None: ...
 
@@ -521,7 +580,9 @@ class SessionEvent(_message.Message):
 
     @_builtins.property
     def snapshot(self) -> Global___SessionSnapshot:
-        """State of the session at the cursor; first event of every watch. Its sequence is 0 and its cursor is its position."""
+        """State of the session at the cursor; first event of every watch. Its sequence is 0 and its cursor is its position,
+        which lies beyond the cursor asked for if the events between them are no longer kept.
+        """
 
     @_builtins.property
     def state_changed(self) -> Global___StateChanged:
@@ -630,6 +691,7 @@ class StateChanged(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     STOP_REASON_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    PAUSED_LOOP_FIELD_NUMBER: _builtins.int
     state: Global___Session.State.ValueType
     """New state."""
     stop_reason: Global___StopReason.ValueType
@@ -638,16 +700,21 @@ class StateChanged(_message.Message):
     def error(self) -> _score_pb2.ItemError:
         """Why it failed, if it did."""
 
+    @_builtins.property
+    def paused_loop(self) -> Global___PausedLoop:
+        """The paused loop, as in Session."""
+
     def __init__(
         self,
         *,
         state: Global___Session.State.ValueType = ...,
         stop_reason: Global___StopReason.ValueType = ...,
         error: _score_pb2.ItemError | None = ...,
+        paused_loop: Global___PausedLoop | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "paused_loop", b"paused_loop"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "state", b"state", "stop_reason", b"stop_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "paused_loop", b"paused_loop", "state", b"state", "stop_reason", b"stop_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

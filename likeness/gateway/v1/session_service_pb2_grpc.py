@@ -68,6 +68,16 @@ class SessionServiceStub:
                 request_serializer=likeness_dot_gateway_dot_v1_dot_session__service__pb2.StartLoopRequest.SerializeToString,
                 response_deserializer=likeness_dot_gateway_dot_v1_dot_session__service__pb2.StartLoopResponse.FromString,
                 _registered_method=True)
+        self.PauseLoop = channel.unary_unary(
+                '/likeness.gateway.v1.SessionService/PauseLoop',
+                request_serializer=likeness_dot_gateway_dot_v1_dot_session__service__pb2.PauseLoopRequest.SerializeToString,
+                response_deserializer=likeness_dot_gateway_dot_v1_dot_session__service__pb2.PauseLoopResponse.FromString,
+                _registered_method=True)
+        self.ResumeLoop = channel.unary_unary(
+                '/likeness.gateway.v1.SessionService/ResumeLoop',
+                request_serializer=likeness_dot_gateway_dot_v1_dot_session__service__pb2.ResumeLoopRequest.SerializeToString,
+                response_deserializer=likeness_dot_gateway_dot_v1_dot_session__service__pb2.ResumeLoopResponse.FromString,
+                _registered_method=True)
         self.CancelLoop = channel.unary_unary(
                 '/likeness.gateway.v1.SessionService/CancelLoop',
                 request_serializer=likeness_dot_gateway_dot_v1_dot_session__service__pb2.CancelLoopRequest.SerializeToString,
@@ -139,7 +149,28 @@ class SessionServiceServicer:
 
     def StartLoop(self, request, context):
         """Starts an automatic loop and returns at once. Errors: INVALID_ARGUMENT (settings), NOT_FOUND (SESSION_NOT_FOUND,
-        STRATEGY_NOT_FOUND), FAILED_PRECONDITION (SESSION_BUSY).
+        STRATEGY_NOT_FOUND), FAILED_PRECONDITION (SESSION_BUSY; SESSION_PAUSED: ResumeLoop or CancelLoop first).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseLoop(self, request, context):
+        """Takes over from the automatic loop of this session: it stops after the round under way, or at once, and keeps its
+        settings and what it has left of its rounds and budgets. Until ResumeLoop the person may call SubmitPrompt,
+        SubmitFeedback and RankImages. Returns when the session is no longer running; if the caller leaves earlier, the pause
+        stays asked for. A loop that reaches a stop rule first ends by it. Errors: NOT_FOUND (SESSION_NOT_FOUND),
+        FAILED_PRECONDITION (SESSION_NOT_RUNNING, SESSION_PAUSED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeLoop(self, request, context):
+        """Hands the session back to its paused loop and returns at once. Its next round starts from the person's latest prompt,
+        or the prompt revised by their latest feedback; a round that the pause interrupted is then left as it is. Without either
+        it goes on where it stood. Best so far is the best of both. Errors: NOT_FOUND (SESSION_NOT_FOUND),
+        FAILED_PRECONDITION (SESSION_NOT_PAUSED, SESSION_BUSY).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -147,7 +178,8 @@ class SessionServiceServicer:
 
     def CancelLoop(self, request, context):
         """Stops the loop or round of this session, never another's; the denoiser stops at its next step. Returns when the
-        session is no longer running. Errors: NOT_FOUND (SESSION_NOT_FOUND), FAILED_PRECONDITION (SESSION_NOT_RUNNING).
+        session is no longer running. A paused loop is cancelled; while a prompt of the person is being worked on, that round
+        is, and the loop stays paused. Errors: NOT_FOUND (SESSION_NOT_FOUND), FAILED_PRECONDITION (SESSION_NOT_RUNNING).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -173,7 +205,8 @@ class SessionServiceServicer:
     def WatchSession(self, request, context):
         """Streams a snapshot at the cursor, then every later durable event once and in order, and live ones between them. Live
         events reach only watchers on the gateway that runs the loop, carry the cursor of the last durable event, and may be
-        dropped. Without a cursor the snapshot is the session as it was created. Ends when the session is deleted, or, with until_idle, when it is not running. Errors: INVALID_ARGUMENT (after_cursor),
+        dropped. Without a cursor the snapshot is the session as it was created; where events after the cursor are no longer
+        kept (retention settings), it is the session after them, and its cursor says so. Ends when the session is deleted, or, with until_idle, when it is not running. Errors: INVALID_ARGUMENT (after_cursor),
         NOT_FOUND (SESSION_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -212,6 +245,16 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.StartLoop,
                     request_deserializer=likeness_dot_gateway_dot_v1_dot_session__service__pb2.StartLoopRequest.FromString,
                     response_serializer=likeness_dot_gateway_dot_v1_dot_session__service__pb2.StartLoopResponse.SerializeToString,
+            ),
+            'PauseLoop': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseLoop,
+                    request_deserializer=likeness_dot_gateway_dot_v1_dot_session__service__pb2.PauseLoopRequest.FromString,
+                    response_serializer=likeness_dot_gateway_dot_v1_dot_session__service__pb2.PauseLoopResponse.SerializeToString,
+            ),
+            'ResumeLoop': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeLoop,
+                    request_deserializer=likeness_dot_gateway_dot_v1_dot_session__service__pb2.ResumeLoopRequest.FromString,
+                    response_serializer=likeness_dot_gateway_dot_v1_dot_session__service__pb2.ResumeLoopResponse.SerializeToString,
             ),
             'CancelLoop': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelLoop,
@@ -400,6 +443,60 @@ class SessionService:
             '/likeness.gateway.v1.SessionService/StartLoop',
             likeness_dot_gateway_dot_v1_dot_session__service__pb2.StartLoopRequest.SerializeToString,
             likeness_dot_gateway_dot_v1_dot_session__service__pb2.StartLoopResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseLoop(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/likeness.gateway.v1.SessionService/PauseLoop',
+            likeness_dot_gateway_dot_v1_dot_session__service__pb2.PauseLoopRequest.SerializeToString,
+            likeness_dot_gateway_dot_v1_dot_session__service__pb2.PauseLoopResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeLoop(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/likeness.gateway.v1.SessionService/ResumeLoop',
+            likeness_dot_gateway_dot_v1_dot_session__service__pb2.ResumeLoopRequest.SerializeToString,
+            likeness_dot_gateway_dot_v1_dot_session__service__pb2.ResumeLoopResponse.FromString,
             options,
             channel_credentials,
             insecure,

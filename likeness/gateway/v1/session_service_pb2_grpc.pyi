@@ -57,11 +57,25 @@ class SessionServiceStub:
     """
     StartLoop: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.StartLoopRequest, _session_service_pb2.StartLoopResponse]
     """Starts an automatic loop and returns at once. Errors: INVALID_ARGUMENT (settings), NOT_FOUND (SESSION_NOT_FOUND,
-    STRATEGY_NOT_FOUND), FAILED_PRECONDITION (SESSION_BUSY).
+    STRATEGY_NOT_FOUND), FAILED_PRECONDITION (SESSION_BUSY; SESSION_PAUSED: ResumeLoop or CancelLoop first).
+    """
+    PauseLoop: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.PauseLoopRequest, _session_service_pb2.PauseLoopResponse]
+    """Takes over from the automatic loop of this session: it stops after the round under way, or at once, and keeps its
+    settings and what it has left of its rounds and budgets. Until ResumeLoop the person may call SubmitPrompt,
+    SubmitFeedback and RankImages. Returns when the session is no longer running; if the caller leaves earlier, the pause
+    stays asked for. A loop that reaches a stop rule first ends by it. Errors: NOT_FOUND (SESSION_NOT_FOUND),
+    FAILED_PRECONDITION (SESSION_NOT_RUNNING, SESSION_PAUSED).
+    """
+    ResumeLoop: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.ResumeLoopRequest, _session_service_pb2.ResumeLoopResponse]
+    """Hands the session back to its paused loop and returns at once. Its next round starts from the person's latest prompt,
+    or the prompt revised by their latest feedback; a round that the pause interrupted is then left as it is. Without either
+    it goes on where it stood. Best so far is the best of both. Errors: NOT_FOUND (SESSION_NOT_FOUND),
+    FAILED_PRECONDITION (SESSION_NOT_PAUSED, SESSION_BUSY).
     """
     CancelLoop: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.CancelLoopRequest, _session_service_pb2.CancelLoopResponse]
     """Stops the loop or round of this session, never another's; the denoiser stops at its next step. Returns when the
-    session is no longer running. Errors: NOT_FOUND (SESSION_NOT_FOUND), FAILED_PRECONDITION (SESSION_NOT_RUNNING).
+    session is no longer running. A paused loop is cancelled; while a prompt of the person is being worked on, that round
+    is, and the loop stays paused. Errors: NOT_FOUND (SESSION_NOT_FOUND), FAILED_PRECONDITION (SESSION_NOT_RUNNING).
     """
     SubmitFeedback: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.SubmitFeedbackRequest, _session_service_pb2.SubmitFeedbackResponse]
     """Records feedback and revises a prompt by it. Errors: INVALID_ARGUMENT (text), NOT_FOUND (SESSION_NOT_FOUND,
@@ -75,7 +89,8 @@ class SessionServiceStub:
     WatchSession: _grpc.UnaryStreamMultiCallable[_session_service_pb2.WatchSessionRequest, _session_service_pb2.WatchSessionResponse]
     """Streams a snapshot at the cursor, then every later durable event once and in order, and live ones between them. Live
     events reach only watchers on the gateway that runs the loop, carry the cursor of the last durable event, and may be
-    dropped. Without a cursor the snapshot is the session as it was created. Ends when the session is deleted, or, with until_idle, when it is not running. Errors: INVALID_ARGUMENT (after_cursor),
+    dropped. Without a cursor the snapshot is the session as it was created; where events after the cursor are no longer
+    kept (retention settings), it is the session after them, and its cursor says so. Ends when the session is deleted, or, with until_idle, when it is not running. Errors: INVALID_ARGUMENT (after_cursor),
     NOT_FOUND (SESSION_NOT_FOUND).
     """
 
@@ -108,11 +123,25 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """
     StartLoop: _aio.UnaryUnaryMultiCallable[_session_service_pb2.StartLoopRequest, _session_service_pb2.StartLoopResponse]  # type: ignore[assignment]
     """Starts an automatic loop and returns at once. Errors: INVALID_ARGUMENT (settings), NOT_FOUND (SESSION_NOT_FOUND,
-    STRATEGY_NOT_FOUND), FAILED_PRECONDITION (SESSION_BUSY).
+    STRATEGY_NOT_FOUND), FAILED_PRECONDITION (SESSION_BUSY; SESSION_PAUSED: ResumeLoop or CancelLoop first).
+    """
+    PauseLoop: _aio.UnaryUnaryMultiCallable[_session_service_pb2.PauseLoopRequest, _session_service_pb2.PauseLoopResponse]  # type: ignore[assignment]
+    """Takes over from the automatic loop of this session: it stops after the round under way, or at once, and keeps its
+    settings and what it has left of its rounds and budgets. Until ResumeLoop the person may call SubmitPrompt,
+    SubmitFeedback and RankImages. Returns when the session is no longer running; if the caller leaves earlier, the pause
+    stays asked for. A loop that reaches a stop rule first ends by it. Errors: NOT_FOUND (SESSION_NOT_FOUND),
+    FAILED_PRECONDITION (SESSION_NOT_RUNNING, SESSION_PAUSED).
+    """
+    ResumeLoop: _aio.UnaryUnaryMultiCallable[_session_service_pb2.ResumeLoopRequest, _session_service_pb2.ResumeLoopResponse]  # type: ignore[assignment]
+    """Hands the session back to its paused loop and returns at once. Its next round starts from the person's latest prompt,
+    or the prompt revised by their latest feedback; a round that the pause interrupted is then left as it is. Without either
+    it goes on where it stood. Best so far is the best of both. Errors: NOT_FOUND (SESSION_NOT_FOUND),
+    FAILED_PRECONDITION (SESSION_NOT_PAUSED, SESSION_BUSY).
     """
     CancelLoop: _aio.UnaryUnaryMultiCallable[_session_service_pb2.CancelLoopRequest, _session_service_pb2.CancelLoopResponse]  # type: ignore[assignment]
     """Stops the loop or round of this session, never another's; the denoiser stops at its next step. Returns when the
-    session is no longer running. Errors: NOT_FOUND (SESSION_NOT_FOUND), FAILED_PRECONDITION (SESSION_NOT_RUNNING).
+    session is no longer running. A paused loop is cancelled; while a prompt of the person is being worked on, that round
+    is, and the loop stays paused. Errors: NOT_FOUND (SESSION_NOT_FOUND), FAILED_PRECONDITION (SESSION_NOT_RUNNING).
     """
     SubmitFeedback: _aio.UnaryUnaryMultiCallable[_session_service_pb2.SubmitFeedbackRequest, _session_service_pb2.SubmitFeedbackResponse]  # type: ignore[assignment]
     """Records feedback and revises a prompt by it. Errors: INVALID_ARGUMENT (text), NOT_FOUND (SESSION_NOT_FOUND,
@@ -126,7 +155,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
     WatchSession: _aio.UnaryStreamMultiCallable[_session_service_pb2.WatchSessionRequest, _session_service_pb2.WatchSessionResponse]  # type: ignore[assignment]
     """Streams a snapshot at the cursor, then every later durable event once and in order, and live ones between them. Live
     events reach only watchers on the gateway that runs the loop, carry the cursor of the last durable event, and may be
-    dropped. Without a cursor the snapshot is the session as it was created. Ends when the session is deleted, or, with until_idle, when it is not running. Errors: INVALID_ARGUMENT (after_cursor),
+    dropped. Without a cursor the snapshot is the session as it was created; where events after the cursor are no longer
+    kept (retention settings), it is the session after them, and its cursor says so. Ends when the session is deleted, or, with until_idle, when it is not running. Errors: INVALID_ARGUMENT (after_cursor),
     NOT_FOUND (SESSION_NOT_FOUND).
     """
 
@@ -192,7 +222,32 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.StartLoopResponse, _abc.Awaitable[_session_service_pb2.StartLoopResponse]]:
         """Starts an automatic loop and returns at once. Errors: INVALID_ARGUMENT (settings), NOT_FOUND (SESSION_NOT_FOUND,
-        STRATEGY_NOT_FOUND), FAILED_PRECONDITION (SESSION_BUSY).
+        STRATEGY_NOT_FOUND), FAILED_PRECONDITION (SESSION_BUSY; SESSION_PAUSED: ResumeLoop or CancelLoop first).
+        """
+
+    @_abc_1.abstractmethod
+    def PauseLoop(
+        self,
+        request: _session_service_pb2.PauseLoopRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_service_pb2.PauseLoopResponse, _abc.Awaitable[_session_service_pb2.PauseLoopResponse]]:
+        """Takes over from the automatic loop of this session: it stops after the round under way, or at once, and keeps its
+        settings and what it has left of its rounds and budgets. Until ResumeLoop the person may call SubmitPrompt,
+        SubmitFeedback and RankImages. Returns when the session is no longer running; if the caller leaves earlier, the pause
+        stays asked for. A loop that reaches a stop rule first ends by it. Errors: NOT_FOUND (SESSION_NOT_FOUND),
+        FAILED_PRECONDITION (SESSION_NOT_RUNNING, SESSION_PAUSED).
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeLoop(
+        self,
+        request: _session_service_pb2.ResumeLoopRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_service_pb2.ResumeLoopResponse, _abc.Awaitable[_session_service_pb2.ResumeLoopResponse]]:
+        """Hands the session back to its paused loop and returns at once. Its next round starts from the person's latest prompt,
+        or the prompt revised by their latest feedback; a round that the pause interrupted is then left as it is. Without either
+        it goes on where it stood. Best so far is the best of both. Errors: NOT_FOUND (SESSION_NOT_FOUND),
+        FAILED_PRECONDITION (SESSION_NOT_PAUSED, SESSION_BUSY).
         """
 
     @_abc_1.abstractmethod
@@ -202,7 +257,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.CancelLoopResponse, _abc.Awaitable[_session_service_pb2.CancelLoopResponse]]:
         """Stops the loop or round of this session, never another's; the denoiser stops at its next step. Returns when the
-        session is no longer running. Errors: NOT_FOUND (SESSION_NOT_FOUND), FAILED_PRECONDITION (SESSION_NOT_RUNNING).
+        session is no longer running. A paused loop is cancelled; while a prompt of the person is being worked on, that round
+        is, and the loop stays paused. Errors: NOT_FOUND (SESSION_NOT_FOUND), FAILED_PRECONDITION (SESSION_NOT_RUNNING).
         """
 
     @_abc_1.abstractmethod
@@ -234,7 +290,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_session_service_pb2.WatchSessionResponse], _abc.AsyncIterator[_session_service_pb2.WatchSessionResponse]]:
         """Streams a snapshot at the cursor, then every later durable event once and in order, and live ones between them. Live
         events reach only watchers on the gateway that runs the loop, carry the cursor of the last durable event, and may be
-        dropped. Without a cursor the snapshot is the session as it was created. Ends when the session is deleted, or, with until_idle, when it is not running. Errors: INVALID_ARGUMENT (after_cursor),
+        dropped. Without a cursor the snapshot is the session as it was created; where events after the cursor are no longer
+        kept (retention settings), it is the session after them, and its cursor says so. Ends when the session is deleted, or, with until_idle, when it is not running. Errors: INVALID_ARGUMENT (after_cursor),
         NOT_FOUND (SESSION_NOT_FOUND).
         """
 
