@@ -13,7 +13,8 @@ from services.cluster.processes import StartError, spawn, stop
 
 PART = "gateway"
 POLL_SECONDS = 0.1
-STOP_SECONDS = 15.0
+STOP_SECONDS = 28.0
+"""A gateway drains in less."""
 
 
 class GatewayProcess:

@@ -13,6 +13,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -29,6 +30,8 @@ DATABASE = "likeness"
 SUPERUSER = "postgres"
 UNPRIVILEGED_USERS = ("postgres", "nobody")
 START_TIMEOUT_SECONDS = 60.0
+RECOVERY = ("-c", "recovery_init_sync_method=syncfs") if sys.platform == "linux" else ()
+"""After a crash the data is brought to disk by one call instead of one a file: a second instead of ten."""
 STOP_SIGNAL = signal.SIGINT
 """PostgreSQL's fast shutdown: ends connections, keeps every commit."""
 
@@ -69,6 +72,7 @@ class Postgres:
                 self._binaries / "postgres",
                 *("-D", self._data, "-k", self._sockets, "-h", ""),
                 *("-c", "shared_buffers=64MB", "-c", "max_connections=100", "-c", "timezone=UTC"),
+                *RECOVERY,
             ],
             log=self._log,
             death_signal=STOP_SIGNAL,

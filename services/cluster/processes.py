@@ -14,6 +14,9 @@ from pathlib import Path
 
 import psutil
 
+# gRPC's handlers around fork crash a process that has calls open. Children exec at once and need none of them.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 LOG_TAIL_LINES = 15

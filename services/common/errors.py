@@ -3,10 +3,14 @@
 LikenessError
 ├── InvalidInputError      a field of the request is wrong            -> INVALID_ARGUMENT
 │   └── ImageError         a picture cannot be taken                  -> INVALID_ARGUMENT
+├── OutOfRangeError        earlier items of a stream are missing      -> OUT_OF_RANGE
+├── UnauthenticatedError   no API key, or one that is not valid       -> UNAUTHENTICATED
+├── ForbiddenError         the API key may not do this                -> PERMISSION_DENIED
 ├── NotFoundError          a named thing does not exist               -> NOT_FOUND
 ├── ConflictError          a request id was used for another request  -> ALREADY_EXISTS
 ├── PreconditionError      not possible in the present state          -> FAILED_PRECONDITION
 ├── OverloadedError        a queue is full; try again later           -> RESOURCE_EXHAUSTED
+├── LimitError             a limit of the key or tenant is reached    -> RESOURCE_EXHAUSTED
 ├── DeadlineError          the time given is over or too short        -> DEADLINE_EXCEEDED
 ├── UnavailableError       something needed does not answer           -> UNAVAILABLE
 ├── CancelledError         the caller or CancelLoop stopped the work  -> CANCELLED
@@ -27,9 +31,20 @@ class Reason(StrEnum):
     """Stable reasons, sent as google.rpc.ErrorInfo.reason."""
 
     INVALID_FIELD = "INVALID_FIELD"
+    KEY_MISSING = "KEY_MISSING"
+    KEY_INVALID = "KEY_INVALID"
+    KEY_EXPIRED = "KEY_EXPIRED"
+    KEY_REVOKED = "KEY_REVOKED"
+    SCOPE_TOO_NARROW = "SCOPE_TOO_NARROW"
+    KEY_NOT_FOUND = "KEY_NOT_FOUND"
+    KEY_NOT_ACTIVE = "KEY_NOT_ACTIVE"
+    RATE_LIMITED = "RATE_LIMITED"
+    TOO_MANY_CALLS = "TOO_MANY_CALLS"
+    QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
     IMAGE_UNREADABLE = "IMAGE_UNREADABLE"
     IMAGE_TOO_LARGE = "IMAGE_TOO_LARGE"
     IMAGE_ANIMATED = "IMAGE_ANIMATED"
+    IMAGE_TOO_COSTLY = "IMAGE_TOO_COSTLY"
     SESSION_NOT_FOUND = "SESSION_NOT_FOUND"
     CANDIDATE_NOT_FOUND = "CANDIDATE_NOT_FOUND"
     IMAGE_NOT_FOUND = "IMAGE_NOT_FOUND"
@@ -42,9 +57,22 @@ class Reason(StrEnum):
     PROFILE_IN_USE = "PROFILE_IN_USE"
     PROFILE_CHANGED = "PROFILE_CHANGED"
     NO_RANKINGS = "NO_RANKINGS"
+    EVALUATION_NOT_FOUND = "EVALUATION_NOT_FOUND"
+    EVALUATION_TAKEN_OVER = "EVALUATION_TAKEN_OVER"
+    EVALUATION_NOT_OPEN = "EVALUATION_NOT_OPEN"
+    OFFSET_GAP = "OFFSET_GAP"
+    OFFSET_REUSED = "OFFSET_REUSED"
+    ITEM_TOO_LARGE = "ITEM_TOO_LARGE"
+    MANIFEST_UNREADABLE = "MANIFEST_UNREADABLE"
+    MANIFEST_PART_NOT_FOUND = "MANIFEST_PART_NOT_FOUND"
+    RACE_NOT_FOUND = "RACE_NOT_FOUND"
+    RACE_NOT_RUNNING = "RACE_NOT_RUNNING"
     REQUEST_ID_REUSED = "REQUEST_ID_REUSED"
     SESSION_BUSY = "SESSION_BUSY"
     SESSION_NOT_RUNNING = "SESSION_NOT_RUNNING"
+    SESSION_PAUSED = "SESSION_PAUSED"
+    SESSION_NOT_PAUSED = "SESSION_NOT_PAUSED"
+    EVENTS_NOT_KEPT = "EVENTS_NOT_KEPT"
     QUEUE_FULL = "QUEUE_FULL"
     DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
     BACKEND_UNAVAILABLE = "BACKEND_UNAVAILABLE"
@@ -107,7 +135,7 @@ class InvalidInputError(LikenessError):
 
 
 class ImageError(InvalidInputError):
-    """A picture is unreadable, too large or animated."""
+    """A picture is unreadable, too large, animated, or takes too much to decode."""
 
     def __init__(self, reason: Reason, problem: str, *, field: str = "image", allowed: str = "") -> None:
         super().__init__(field, problem, allowed=allowed, reason=reason)
@@ -117,6 +145,24 @@ class ImageError(InvalidInputError):
     def at(self, field: str) -> ImageError:
         """The same error, blamed on the request field that carried the picture."""
         return ImageError(self.reason, self.problem, field=field, allowed=self.allowed)
+
+
+class OutOfRangeError(LikenessError):
+    """An item of a stream came before items that precede it."""
+
+    code = "OUT_OF_RANGE"
+
+
+class UnauthenticatedError(LikenessError):
+    """The call has no API key, or one that is not valid (any more)."""
+
+    code = "UNAUTHENTICATED"
+
+
+class ForbiddenError(LikenessError):
+    """The API key's scope does not cover the call."""
+
+    code = "PERMISSION_DENIED"
 
 
 class NotFoundError(LikenessError):
@@ -149,6 +195,22 @@ class OverloadedError(LikenessError):
     """A queue is full."""
 
     code = "RESOURCE_EXHAUSTED"
+
+
+class LimitError(LikenessError):
+    """A limit of the key or a quota of the tenant is reached; nothing was begun.
+
+    Attributes:
+        subject: Whose limit it is, such as "key:1f0c" or "tenant:acme".
+    """
+
+    code = "RESOURCE_EXHAUSTED"
+
+    def __init__(self, reason: Reason, message: str, *, subject: str, retry_after_seconds: float) -> None:
+        super().__init__(
+            reason, message, metadata={"subject": subject}, retry_after_seconds=max(retry_after_seconds, 0.001)
+        )
+        self.subject = subject
 
 
 class DeadlineError(LikenessError):

@@ -22,6 +22,7 @@ _CLASSES: dict[str, type[LikenessError]] = {
     kind.code: kind
     for kind in (
         errors.InvalidInputError,
+        errors.OutOfRangeError,
         errors.NotFoundError,
         errors.ConflictError,
         errors.PreconditionError,
@@ -78,7 +79,7 @@ def from_status(code: grpc.StatusCode, detail: str | None, *, backend: str) -> L
 
 
 def to_status(error: LikenessError) -> status_pb2.Status:
-    """google.rpc.Status for clients: ErrorInfo, and BadRequest, ResourceInfo or RetryInfo where they apply."""
+    """google.rpc.Status for clients: ErrorInfo, with BadRequest, QuotaFailure and kin where they apply."""
     details = [error_details_pb2.ErrorInfo(reason=error.reason.value, domain=DOMAIN, metadata=error.metadata)]
     packed = [_pack(detail) for detail in details]
     if isinstance(error, errors.InvalidInputError):
@@ -89,6 +90,9 @@ def to_status(error: LikenessError) -> status_pb2.Status:
             resource_type=error.metadata["kind"], resource_name=error.metadata["name"], description=error.message
         )
         packed.append(_pack(info))
+    if isinstance(error, errors.LimitError):
+        over = error_details_pb2.QuotaFailure.Violation(subject=error.subject, description=error.message)
+        packed.append(_pack(error_details_pb2.QuotaFailure(violations=[over])))
     if error.retry_after_seconds is not None:
         delay = duration_pb2.Duration()
         delay.FromMilliseconds(int(error.retry_after_seconds * 1000))

@@ -92,7 +92,9 @@ class LanguageModel:
                 log.warning("language_model_retry", question=question.name, cause=cause, attempt=attempt)
                 await asyncio.sleep(self._retry_delay_seconds * 2 ** (attempt - 1))
             try:
-                text = await asyncio.wait_for(self._complete(question, content, attempt), self._timeout_seconds)
+                # Not wait_for, which may lose a cancellation in Python 3.11.
+                async with asyncio.timeout(self._timeout_seconds):
+                    text = await self._complete(question, content, attempt)
                 return _checked(text, question.schema)
             except (TimeoutError, openai.APITimeoutError):
                 cause = "timeout"
@@ -141,13 +143,18 @@ class LanguageModel:
 
 def _checked(text: str, schema: dict[str, Any]) -> dict[str, Any]:
     try:
-        answer = json.loads(text)
+        answer = json.loads(text, parse_constant=_no_number)
         jsonschema.validate(answer, schema)
     except jsonschema.ValidationError as error:
         raise ValueError("the answer does not follow the schema") from error
     if not isinstance(answer, dict):
         raise ValueError("the answer is no object")
     return answer
+
+
+def _no_number(name: str) -> None:
+    # Python reads NaN and Infinity, which JSON does not have and which are in every range of a schema.
+    raise ValueError(f"{name} is no JSON")
 
 
 def _content(question: Question) -> list[dict[str, Any]]:

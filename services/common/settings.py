@@ -34,6 +34,26 @@ class Settings(ReplicaSettings, BaseSettings):
     """file:///folder or s3://bucket/prefix; None means a folder under home."""
     gateway_host: str = "127.0.0.1"
     """Address that the gateway listens on."""
+    require_keys: bool | None = None
+    """Whether calls need an API key; None means unless the gateway listens on loopback."""
+    allow_plaintext: bool = False
+    """Whether the gateway may listen without TLS where others can read along: anywhere but on loopback."""
+    tls_certificate: Path | None = None
+    """PEM file with the gateway's certificate chain; None means no TLS."""
+    tls_key: Path | None = None
+    """PEM file with the key of that certificate."""
+    tls_client_ca: Path | None = None
+    """PEM file of the authorities whose client certificates are let in (mutual TLS); None asks for none."""
+    key_requests_per_second: float = Field(default=0.0, ge=0)
+    """Calls a second that one API key may begin, where the tenant has no limit of its own; 0 means no limit."""
+    key_concurrent_calls: int = Field(default=0, ge=0)
+    """Calls that one API key may have open, streams included, where the tenant has no limit of its own; 0: no limit."""
+    tenant_images_per_day: int = Field(default=0, ge=0)
+    """Pictures that a tenant may ask for in a day (UTC), where it has no limit of its own; 0 means no limit."""
+    tenant_megapixels_per_day: float = Field(default=0.0, ge=0)
+    """Megapixels that may be made for a tenant in a day, where it has no limit of its own; 0 means no limit."""
+    log_prompts: bool = False
+    """Whether the gateway's log may contain prompts."""
     gateway_port: int = Field(default=7400, ge=0, le=65535)
     """Port of the gateway's gRPC API; 0 picks a free one."""
     http_port: int = Field(default=7401, ge=0, le=65535)
@@ -56,6 +76,10 @@ class Settings(ReplicaSettings, BaseSettings):
     """How long Redis keeps an embedding."""
     request_id_ttl_seconds: int = Field(default=24 * 3600, gt=0)
     """How long an answer is kept for idempotency."""
+    session_retention_days: float | None = Field(default=None, ge=1)
+    """Days after which finished sessions that have not changed are deleted; None keeps them."""
+    event_retention_days: float | None = Field(default=None, ge=1)
+    """Days after which the events of finished sessions give way to one snapshot; None keeps them."""
     reflection: bool = True
     """Whether the gateway offers gRPC server reflection."""
     log_level: str = "INFO"

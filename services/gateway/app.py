@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 import grpc
+import uvloop
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import likeness
@@ -22,6 +23,7 @@ from services.common.errors import InvalidInputError, LikenessError
 from services.common.profile import load_profile
 from services.common.settings import Settings
 from services.common.telemetry import configure_logging, get_logger
+from services.gateway import decoding
 from services.gateway.backends.clients import GeneratorClient, RefinerClient, ScorerClient
 from services.gateway.cache import VectorCache
 from services.gateway.health import HealthMonitor
@@ -32,6 +34,11 @@ from services.gateway.rpc.catalog_servicer import CatalogServicer
 from services.gateway.rpc.image_servicer import ImageServicer
 from services.gateway.scoring import CachedScoring
 from services.gateway.server import GatewayServer, Outside
+
+NOTICE_SECONDS = 1.0
+"""How long after SIGTERM clients with an open connection are told to go elsewhere, before it is closed."""
+GRACE_SECONDS = 20.0
+"""How long calls that are being answered may take from then on: the process ends in under 30 s."""
 
 log = get_logger(__name__)
 
@@ -52,6 +59,8 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[int, i
     profile = load_profile(settings.profile)
     timeout = settings.request_timeout_seconds
     async with AsyncExitStack() as stack:
+        stack.callback(decoding.close)
+        await decoding.start()
         generator = GeneratorClient(settings.generator_address, timeout_seconds=timeout)
         stack.push_async_callback(generator.close)
         scorer = ScorerClient(settings.scorer_address, timeout_seconds=timeout)
@@ -68,6 +77,7 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[int, i
             differences=CachedDifferences(scorer, cache),
             scoring=lambda heads: CachedScoring(scorer, cache, heads),
             objects=objects,
+            scores=cache,
         )
         gateway = GatewayServer(settings, profile, outside)
         monitor = HealthMonitor(
@@ -91,19 +101,22 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[int, i
         )
         # Last in, first out: the gateway drains while the backends can still be called.
         stack.push_async_callback(gateway.stop)
+        stack.push_async_callback(monitor.stop)
+        # Before the port is open: until the parts were checked, the gateway is not ready.
+        await monitor.start()
         await gateway.start(
             lambda server: _add_images(images, server),
             lambda server: _add_catalog(catalog, server),
             lambda server: _add_health(monitor, server),
         )
-        stack.push_async_callback(monitor.stop)
-        await monitor.start()
         http = await start_http(settings.http_port, monitor, host=settings.gateway_host)
         stack.push_async_callback(http.close)
         ready(gateway.port, http.port)
         await stop.wait()
         log.info("draining")
         await monitor.drain()
+        # Health and metrics are answered until everything is handed over.
+        await gateway.drain(notice_seconds=NOTICE_SECONDS, grace_seconds=GRACE_SECONDS)
 
 
 def main() -> int:
@@ -111,7 +124,8 @@ def main() -> int:
     settings = Settings()
     configure_logging("gateway", settings.log_level)
     try:
-        asyncio.run(_run(settings))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(settings))
     except LikenessError as error:
         log.error("gateway_not_started", reason=error.reason.value, problem=error.message)
         return 1

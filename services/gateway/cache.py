@@ -1,4 +1,4 @@
-"""Embeddings and difference vectors in Redis, computed once however many callers and gateways ask at the same time.
+"""Embeddings, difference vectors and scores in Redis; vectors are computed once however many gateways ask at once.
 
 A value is raw bytes under everything that decides it (`cache_keys.py`). Losing Redis costs time, never an answer: every
 function here works without it, and it is tried again by itself a moment later.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from redis.asyncio import Redis
@@ -89,6 +89,18 @@ class VectorCache:
                     _lookups.labels("joined").inc()
                     found[key] = vector
         return [found[key] for key in keys]
+
+    async def find(self, keys: Sequence[CacheKey[V]]) -> dict[CacheKey[V], V]:
+        """Those values that are known, for what is cheaper to compute twice than to wait for."""
+        found = await self._read(keys) if keys else {}
+        _lookups.labels("hit").inc(len(found))
+        _lookups.labels("miss").inc(len(keys) - len(found))
+        return found
+
+    async def keep(self, values: Mapping[CacheKey[V], V]) -> None:
+        """Stores values that were computed outside."""
+        if values:
+            await self._write(list(values), list(values.values()))
 
     async def check(self) -> None:
         """Raises UnavailableError while Redis does not answer."""

@@ -1,4 +1,4 @@
-"""What is cached, and under which names: embeddings of pictures, difference vectors of pairs."""
+"""What is cached, and under which names: embeddings of pictures, difference vectors and scores of pairs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ from typing import Generic, TypeVar
 
 from services.gateway.ports import DifferenceVector, EmbeddingVector
 
-V = TypeVar("V", bound=EmbeddingVector | DifferenceVector)
+
+@dataclass(frozen=True)
+class ScoreValue:
+    """One metric's value for one pair; what the bytes are is between those who write and read them."""
+
+    metric: str
+    revision: str
+    data: bytes
+
+
+V = TypeVar("V", bound=EmbeddingVector | DifferenceVector | ScoreValue)
 
 
 class CacheKey(ABC, Generic[V]):
@@ -84,3 +94,29 @@ class DifferenceKey(CacheKey[DifferenceVector]):
             backbone_revision=vector.backbone_revision,
             preprocessing=vector.preprocessing,
         )
+
+
+@dataclass(frozen=True)
+class ScoreKey(CacheKey[ScoreValue]):
+    """What decides a score. Hashes are of pixels and of the text; empty is what the metric does not read."""
+
+    target_hash: str
+    candidate_hash: str
+    text_hash: str
+    metric: str
+    revision: str
+    preprocessing: str
+
+    @property
+    def name(self) -> str:
+        """Key in Redis."""
+        metric = f"{self.metric}:{self.revision}:{self.preprocessing}"
+        return f"likeness:score:{metric}:{self.target_hash}:{self.candidate_hash}:{self.text_hash}"
+
+    def vector(self, data: bytes) -> ScoreValue:
+        """The value that stored bytes hold."""
+        return ScoreValue(self.metric, self.revision, data)
+
+    def of(self, vector: ScoreValue) -> ScoreKey:
+        """The key that a computed value belongs under."""
+        return replace(self, metric=vector.metric, revision=vector.revision)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from services.gateway.access.caller import DEFAULT_TENANT
+
 
 class Aspect(StrEnum):
     """What a refinement round looks at, in ImageRepainter's order."""
@@ -24,6 +26,7 @@ class SessionState(StrEnum):
     SUCCEEDED = "succeeded"
     CANCELLED = "cancelled"
     FAILED = "failed"
+    PAUSED = "paused"
 
 
 class StopReason(StrEnum):
@@ -249,6 +252,30 @@ class LoopSettings:
     plateau_gain: float = 0.001
     first_prompt: str = ""
     fresh_noise: bool = False
+    seconds_budget: float | None = None
+
+
+@dataclass(frozen=True)
+class PausedLoop:
+    """An automatic loop that a person took over, with all that is needed to go on with it.
+
+    Attributes:
+        settings: Its settings.
+        rounds_done: Rounds that it has finished.
+        images_made: Pictures that it has made.
+        seconds_spent: Seconds that it has run.
+        first_round: Number of its first round.
+        restart_round: Unfinished rounds before this one are left as they are.
+        next_prompt: Prompt that its next round starts from; empty means the best so far.
+    """
+
+    settings: LoopSettings
+    rounds_done: int
+    images_made: int
+    seconds_spent: float
+    first_round: int
+    restart_round: int
+    next_prompt: str
 
 
 @dataclass(frozen=True)
@@ -276,6 +303,8 @@ class Session:
     stop_reason: StopReason | None = None
     error: ItemError | None = None
     last_event_sequence: int = 0
+    tenant_id: str = DEFAULT_TENANT
+    paused: PausedLoop | None = None
 
 
 # Events. Durable ones are stored with a sequence; CandidateProgress is live only.
@@ -288,6 +317,7 @@ class StateChanged:
     state: SessionState
     stop_reason: StopReason | None = None
     error: ItemError | None = None
+    paused: PausedLoop | None = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from services.common.errors import (
 )
 from services.common.images import MAX_BYTES
 from services.common.settings import MEBIBYTE
+from services.gateway.access.limits import Quota
 from services.gateway.batches import MAX_CALL_BYTES
 from services.gateway.decoding import image_info
 from services.gateway.domain import GenerationRecord, ImageInfo, ItemError
@@ -103,6 +104,7 @@ class ImageGeneration:
         generator: GeneratorPort,
         images: ImageRepository,
         objects: ObjectStore,
+        quota: Quota,
         *,
         retry: RetryPolicy,
         timeout_seconds: float,
@@ -110,11 +112,12 @@ class ImageGeneration:
         self._generator = generator
         self._images = images
         self._objects = objects
+        self._quota = quota
         self._retry = retry
         self._timeout_seconds = timeout_seconds
 
     async def generate(
-        self, asked: GenerationInput, *, call_id: str, timeout_seconds: float | None
+        self, tenant_id: str, asked: GenerationInput, *, call_id: str, timeout_seconds: float | None
     ) -> AsyncGenerator[ImageUpdate, None]:
         """Streams updates until every picture is done or has failed. Closing the iterator cancels the denoising.
 
@@ -122,6 +125,7 @@ class ImageGeneration:
         wait: a slow reader costs no memory here, and gets the newest of them and every picture.
 
         Args:
+            tenant_id: Whose pictures are read by their hashes, and to whom those belong that are kept.
             asked: What to make.
             call_id: Id of the call in the logs of all services.
             timeout_seconds: Time that the caller leaves; None means this gateway's own limit.
@@ -130,22 +134,41 @@ class ImageGeneration:
             InvalidInputError: a field is not allowed; `field` is this request's, also where the generator found it.
             NotFoundError: MODEL_NOT_FOUND; IMAGE_NOT_FOUND for a content hash.
             OverloadedError: QUEUE_FULL, with the time after which to try again; no picture was begun.
+            LimitError: QUOTA_EXCEEDED, the tenant's pictures or pixels of the day do not suffice; none was begun.
             UnavailableError: the generator, or a store while pictures are kept or read, does not answer.
         """
-        items = await self._with_pictures(_items(asked), asked)
+        items = await self._with_pictures(tenant_id, _items(asked), asked)
         limit = self._timeout_seconds if timeout_seconds is None else timeout_seconds
-        async with aclosing(self._events(items, asked, call_id, limit)) as events:
+        await self._quota.spend(tenant_id, len(items))
+        async with aclosing(
+            self._accepted(self._events(items, asked, call_id, limit), tenant_id, len(items))
+        ) as events:
             async for event in events:
                 item = items[event.item_id]
                 match event:
                     case GenerationProgress() | GenerationPreview():
                         yield ImageUpdate(int(item.item_id), item.seed, event)
                     case GeneratedImage():
-                        finished = await self._finished(event, keep=asked.keep)
+                        finished = await self._finished(tenant_id, event, keep=asked.keep)
                         yield ImageUpdate(int(item.item_id), item.seed, finished)
                     case GenerationFailure(_, error):
                         own = replace(error, field=_own_words(error.field), message=_own_words(error.message))
                         yield ImageUpdate(int(item.item_id), item.seed, own)
+
+    async def _accepted(
+        self, events: AsyncGenerator[GenerationEvent, None], tenant_id: str, count: int
+    ) -> AsyncGenerator[GenerationEvent, None]:
+        """The events; pictures that the generator refused to begin are given back to the quota."""
+        accepted = False
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    accepted = True
+                    yield event
+        except LikenessError:
+            if not accepted:
+                await self._quota.give_back(tenant_id, count)
+            raise
 
     async def _events(
         self, items: dict[str, GenerationItem], asked: GenerationInput, call_id: str, timeout_seconds: float
@@ -185,17 +208,17 @@ class ImageGeneration:
                 await attempts.failed(failure)
 
     async def _with_pictures(
-        self, items: dict[str, GenerationItem], asked: GenerationInput
+        self, tenant_id: str, items: dict[str, GenerationItem], asked: GenerationInput
     ) -> dict[str, GenerationItem]:
         """The items with the bytes of the pictures that they start from."""
-        initial_image = await self._read(asked.initial_image, "initial_image")
-        mask = await self._read(asked.mask, "mask")
+        initial_image = await self._read(tenant_id, asked.initial_image, "initial_image")
+        mask = await self._read(tenant_id, asked.mask, "mask")
         if len(initial_image or b"") + len(mask or b"") > MAX_CALL_BYTES:
             allowed = f"at most {MAX_CALL_BYTES // MEBIBYTE} MiB for both files"
             raise InvalidInputError("mask", "is too large together with the initial image", allowed=allowed)
         return {number: replace(item, initial_image=initial_image, mask=mask) for number, item in items.items()}
 
-    async def _read(self, picture: PictureInput | None, field: str) -> bytes | None:
+    async def _read(self, tenant_id: str, picture: PictureInput | None, field: str) -> bytes | None:
         """Bytes of a picture. Whether they can be decoded is the generator's to say, which has to do it anyway."""
         if picture is None:
             return None
@@ -207,16 +230,17 @@ class ImageGeneration:
         if not picture.content_hash:
             raise InvalidInputError(field, "is empty", allowed="data or content_hash")
         at = f"{field}.content_hash"
-        info = await self._images.find(validation.content_hash(at, picture.content_hash), field=at)
+        info = await self._images.find(tenant_id, validation.content_hash(at, picture.content_hash), field=at)
         return await ScorableImage.stored(info, self._objects, field=at).read()
 
-    async def _finished(self, made: GeneratedImage, *, keep: bool) -> FinishedImage | ItemError:
+    async def _finished(self, tenant_id: str, made: GeneratedImage, *, keep: bool) -> FinishedImage | ItemError:
         try:
             info = await image_info(made.data)
         except ImageError as error:
             return ItemError(Reason.GENERATION_FAILED.value, error.message)
+        await retried(self._retry, lambda: self._quota.made(tenant_id, info.width_pixels * info.height_pixels))
         if keep:
-            await retried(self._retry, lambda: self._images.add(made.data, info))
+            await retried(self._retry, lambda: self._images.add(tenant_id, made.data, info))
         return FinishedImage(made.data, info, made.record, made.prompt_truncated)
 
 

@@ -25,6 +25,7 @@ def beginning(session: domain.Session) -> History:
         state=domain.SessionState.WAITING,
         create_time=session.create_time,
         update_time=session.create_time,
+        tenant_id=session.tenant_id,
     )
     return History(created)
 
@@ -41,8 +42,8 @@ def apply(history: History, event: domain.SessionEvent) -> History:
     session = replace(history.session, last_event_sequence=event.sequence, update_time=event.create_time)
     rounds = history.rounds
     match event.body:
-        case domain.StateChanged(state, stop_reason, error):
-            session = replace(session, state=state, stop_reason=stop_reason, error=error)
+        case domain.StateChanged(state, stop_reason, error, paused):
+            session = replace(session, state=state, stop_reason=stop_reason, error=error, paused=paused)
         case domain.TargetUnderstood(tree):
             session = replace(session, tree=tree)
         case domain.RoundStarted(started):

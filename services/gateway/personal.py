@@ -70,7 +70,7 @@ class PersonalScoring:
         self._differences = differences
         self._heads = heads
 
-    async def heads_of(self, metrics: Sequence[str]) -> dict[str, Head]:
+    async def heads_of(self, tenant_id: str, metrics: Sequence[str]) -> dict[str, Head]:
         """Active heads of the personal ones among the metrics, by metric id.
 
         Raises:
@@ -80,7 +80,7 @@ class PersonalScoring:
         for index, name in enumerate(metrics):
             if name.startswith(METRIC_PREFIX) and name not in heads:
                 profile = name.removeprefix(METRIC_PREFIX)
-                heads[name] = await self._heads.active_head(profile, field=f"metrics[{index}]")
+                heads[name] = await self._heads.active_head(tenant_id, profile, field=f"metrics[{index}]")
         return heads
 
     async def score(

@@ -327,7 +327,7 @@ class ScorerPort(Protocol):
 class ProfileHeads(Protocol):
     """Heads of personal metrics, for scoring."""
 
-    async def active_head(self, profile_id: str, *, field: str) -> Head:
+    async def active_head(self, tenant_id: str, profile_id: str, *, field: str) -> Head:
         """Head of a profile's active version; NotFoundError(PROFILE_NOT_FOUND), blamed on `field`."""
         ...
 

@@ -48,8 +48,13 @@ class Scoring(Protocol):
         candidates: Sequence[ScorableImage],
         metrics: Sequence[str],
         request_id: str,
+        tenant_id: str,
     ) -> list[CandidateScores]:
-        """Embeds what the cache lacks, then compares. NotFoundError as MetricCatalog.find raises it."""
+        """Embeds what the cache lacks, then compares; personal metrics are the tenant's.
+
+        Raises:
+            NotFoundError: as MetricCatalog.find raises it.
+        """
         ...
 
     async def metrics(self) -> MetricCatalog:

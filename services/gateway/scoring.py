@@ -65,6 +65,7 @@ class CachedScoring:
         candidates: Sequence[ScorableImage],
         metrics: Sequence[str],
         request_id: str,
+        tenant_id: str,
     ) -> list[CandidateScores]:
         """Scores in the order of the candidates.
 
@@ -75,7 +76,7 @@ class CachedScoring:
                 together.
             UnavailableError: MODEL_UNAVAILABLE, a profile was fitted on another backbone than the scorer has.
         """
-        heads = await self._personal.heads_of(metrics)
+        heads = await self._personal.heads_of(tenant_id, metrics)
         others = tuple(name for name in metrics if name not in heads)
         # What is cached of personal metrics is scored without any call: how pictures were prepared last is enough.
         catalog = await self._current() if others else self._catalog or await self._current()

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import grpc
 from grpc_reflection.v1alpha import reflection
 
 from likeness.gateway.v1 import (
+    admin_service_pb2,
+    admin_service_pb2_grpc,
+    evaluation_service_pb2,
+    evaluation_service_pb2_grpc,
     profile_service_pb2,
     profile_service_pb2_grpc,
+    race_service_pb2,
+    race_service_pb2_grpc,
     session_service_pb2,
     session_service_pb2_grpc,
 )
@@ -18,17 +26,28 @@ from services.common.errors import Reason, UnavailableError
 from services.common.profile import Profile
 from services.common.settings import MAX_MESSAGE_BYTES, Settings
 from services.common.telemetry import get_logger
+from services.gateway.access.access import Access
+from services.gateway.evaluations.assembly import Evaluations
+from services.gateway.evaluations.pairs import ScoreCache
 from services.gateway.generation import ImageGeneration
-from services.gateway.loops.machine import Tools
+from services.gateway.housekeeping import Chore, Housekeeping
+from services.gateway.listening import listen, requires_keys
 from services.gateway.loops.retry import RetryPolicy, retried
 from services.gateway.loops.runner import LoopRunner
+from services.gateway.loops.work import Tools
 from services.gateway.ports import GeneratorPort, ObjectStore, ProfileHeads, RefinerPort, ScorerPort
 from services.gateway.profiles.heads import ActiveHeads
 from services.gateway.profiles.learning import Differences, Learner
 from services.gateway.profiles.pictures import Pictures
 from services.gateway.profiles.service import ProfileService
+from services.gateway.prompt_log import LoggedGenerator
+from services.gateway.races.service import RaceService
+from services.gateway.rpc.admin_servicer import AdminServicer
+from services.gateway.rpc.doorkeeper import Doorkeeper
+from services.gateway.rpc.evaluation_servicer import EvaluationServicer
 from services.gateway.rpc.interceptors import CallInterceptor
 from services.gateway.rpc.profile_servicer import ProfileServicer
+from services.gateway.rpc.race_servicer import RaceServicer
 from services.gateway.rpc.session_servicer import SessionServicer
 from services.gateway.scorable import Scoring
 from services.gateway.sessions.feed import Feed
@@ -36,16 +55,26 @@ from services.gateway.sessions.service import Catalog, SessionService
 from services.gateway.sessions.watching import Watcher
 from services.gateway.store.database import Database
 from services.gateway.store.images import ImageRepository
+from services.gateway.store.interventions import InterventionRepository
 from services.gateway.store.leases import LeaseRepository
 from services.gateway.store.migrate import migrate
-from services.gateway.store.notifications import CANCEL_CHANNEL, EVENTS_CHANNEL, PROFILES_CHANNEL, Notifications
+from services.gateway.store.notifications import (
+    ACCESS_CHANNEL,
+    EVENTS_CHANNEL,
+    INTERRUPT_CHANNEL,
+    LEASES_CHANNEL,
+    PROFILES_CHANNEL,
+    Notifications,
+)
 from services.gateway.store.profiles import ProfileRepository
+from services.gateway.store.races import RaceRepository
 from services.gateway.store.requests import RequestRepository
+from services.gateway.store.retention import RetentionRepository
 from services.gateway.store.runs import RunRepository
 from services.gateway.store.sessions import SessionRepository
 
 GRACE_SECONDS = 5.0
-"""How long calls that are being answered may take after SIGTERM."""
+"""How long calls that are being answered may take when a gateway stops, unless it is told otherwise."""
 
 SERVER_OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -74,6 +103,7 @@ class Outside:
     scoring: Callable[[ProfileHeads], Scoring]
     """Makes the scoring, which needs the heads that the gateway stores."""
     objects: ObjectStore
+    scores: ScoreCache
 
 
 class GatewayServer:
@@ -88,6 +118,7 @@ class GatewayServer:
         self._settings = settings
         self._database_url = settings.database_url
         self.database = Database(settings.database_url)
+        self.access = Access(self.database, settings, require_keys=requires_keys(settings))
         self.images = ImageRepository(self.database, outside.objects)
         requests = RequestRepository(self.database, settings.request_id_ttl_seconds)
         sessions = SessionRepository(self.database, self.images, requests)
@@ -96,11 +127,17 @@ class GatewayServer:
         self.scoring = outside.scoring(self._heads)
         retry = retry or RetryPolicy()
         timeout = settings.request_timeout_seconds
+        generator = LoggedGenerator(outside.generator) if settings.log_prompts else outside.generator
         self.generation = ImageGeneration(
-            outside.generator, self.images, outside.objects, retry=retry, timeout_seconds=timeout
+            generator,
+            self.images,
+            outside.objects,
+            self.access.tenants,
+            retry=retry,
+            timeout_seconds=timeout,
         )
         tools = Tools(
-            generator=outside.generator,
+            generator=generator,
             refiner=outside.refiner,
             scoring=self.scoring,
             objects=outside.objects,
@@ -109,21 +146,43 @@ class GatewayServer:
         )
         self._feed = Feed()
         self.runner = LoopRunner(
-            RunRepository(self.database, self.images, requests),
+            RunRepository(self.database, self.images, requests, self.access.tenants),
             LeaseRepository(self.database),
-            self.images,
-            requests,
+            InterventionRepository(self.database, requests),
             tools,
             self._feed,
             max_running=settings.max_running_sessions,
         )
+        retention = RetentionRepository(self.database, sessions, self.images)
+        chores: dict[str, Chore] = {"requests": requests.purge, "images": self.images.sweep}
+        if (days := settings.session_retention_days) is not None:
+            chores["sessions"] = partial(retention.delete_finished, days)
+        if (days := settings.event_retention_days) is not None:
+            chores["events"] = partial(retention.compact_finished, days)
         self._notifications = Notifications(self.database)
         catalog = Catalog(outside.generator, outside.refiner, self.scoring, profile)
-        watcher = Watcher(sessions, self._feed)
+        watcher = Watcher(sessions, retention, self._feed)
         self.sessions = SessionService(sessions, self.images, requests, self.runner, watcher, catalog)
         pictures = Pictures(self.images, outside.objects)
         learner = Learner(outside.scorer, outside.differences, pictures)
         self.profiles = ProfileService(profiles, requests, self._heads, outside.scorer, learner, pictures)
+        races = RaceRepository(self.database, self.images, requests)
+        self.races = RaceService(races, self.images, requests, self.runner, self._feed, catalog)
+        self.evaluations = Evaluations(
+            self.database,
+            self.images,
+            requests,
+            outside.objects,
+            outside.generator,
+            self.generation,
+            self.scoring,
+            outside.scores,
+            profile.defaults,
+            retry=retry,
+        )
+        chores["manifests"] = self.evaluations.manifests.sweep
+        self.housekeeping = Housekeeping(self.database, chores)
+        self._doorkeeper = Doorkeeper(self.access.gate.admitted)
         self._server: grpc.aio.Server | None = None
         self.port = 0
 
@@ -135,40 +194,67 @@ class GatewayServer:
 
         Raises:
             UnavailableError: the port is taken, or the database does not answer.
+            InvalidInputError: a setting of TLS is missing or wrong, or plaintext would leave the machine.
         """
         # PostgreSQL may still be starting, or recovering from a crash.
         await retried(_START_RETRY, self.database.check)
         await migrate(self._database_url)
         self._notifications.on(EVENTS_CHANNEL, self._feed.wake)
-        self._notifications.on(CANCEL_CHANNEL, self.runner.cancel_here)
+        self._notifications.on(INTERRUPT_CHANNEL, self.runner.interrupt_here)
+        self._notifications.on(LEASES_CHANNEL, self.runner.look_around)
         self._notifications.on(PROFILES_CHANNEL, self._heads.forget)
+        self._notifications.on(ACCESS_CHANNEL, self.access.gate.forget)
+        self.evaluations.start(self._notifications)
         self._notifications.start()
         self.runner.start()
-        server = grpc.aio.server(interceptors=(CallInterceptor(),), options=SERVER_OPTIONS)
+        self.housekeeping.start()
+        await self.access.start()
+        server = grpc.aio.server(interceptors=(CallInterceptor(self._doorkeeper.admitted),), options=SERVER_OPTIONS)
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(SessionServicer(self.sessions), server)
         profile_service_pb2_grpc.add_ProfileServiceServicer_to_server(ProfileServicer(self.profiles), server)
+        race_service_pb2_grpc.add_RaceServiceServicer_to_server(RaceServicer(self.races), server)
+        evaluation_service_pb2_grpc.add_EvaluationServiceServicer_to_server(
+            EvaluationServicer(self.evaluations.streams, self.evaluations.service), server
+        )
+        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(self.access.service), server)
         names = [
+            admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
+            evaluation_service_pb2.DESCRIPTOR.services_by_name["EvaluationService"].full_name,
             session_service_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name,
             profile_service_pb2.DESCRIPTOR.services_by_name["ProfileService"].full_name,
+            race_service_pb2.DESCRIPTOR.services_by_name["RaceService"].full_name,
         ]
         names += [add(server) for add in add_services]
         if self._settings.reflection:
             reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
-        address = f"{self._settings.gateway_host}:{self._settings.gateway_port}"
-        try:
-            self.port = server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise UnavailableError(Reason.BACKEND_UNAVAILABLE, f"cannot listen on {address}") from error
+        self.port = listen(server, self._settings)
         self._server = server
         await server.start()
         log.info("gateway_started", port=self.port)
 
-    async def stop(self) -> None:
-        """Drains: no new calls, watchers are told to reconnect, loops stay stored for the next gateway."""
+    async def drain(self, *, notice_seconds: float = 0.0, grace_seconds: float = GRACE_SECONDS) -> None:
+        """Hands everything over: loops and watchers at once, then no new connections, then calls under way end.
+
+        Args:
+            notice_seconds: How long new calls are told to go elsewhere before connections are closed.
+            grace_seconds: How long calls that are being answered may take from then on.
+        """
+        if self._doorkeeper.closed:
+            return
+        self._doorkeeper.closed = True
         self._feed.close()
-        if self._server is not None:
-            await self._server.stop(GRACE_SECONDS)
+        self.evaluations.drain()
         await self.runner.close()
+        if self._server is not None:
+            await asyncio.sleep(notice_seconds)
+            await self._server.stop(grace_seconds)
+
+    async def stop(self) -> None:
+        """Drains, unless that is done, and closes every connection."""
+        await self.drain()
+        await self.evaluations.close()
+        await self.housekeeping.close()
         await self._notifications.close()
+        await self.access.close()
         await self.database.close()
         log.info("gateway_stopped")

@@ -1,4 +1,4 @@
-"""Statistics of the papers: agreement (ICC), rank correlation, paired bootstrap, goodness of fit.
+"""Statistics of the papers: agreement (ICC), rank correlation, paired bootstrap and t-test, goodness of fit.
 
 Plain functions of numbers to frozen results; numpy and scipy only.
 """
@@ -17,6 +17,7 @@ from services.common.statistics.agreement import (
 from services.common.statistics.bootstrap import BootstrapDifference, Statistic, paired_bootstrap
 from services.common.statistics.correlation import Spearman, average_ranks, counted_rho, spearman, spearman_rho
 from services.common.statistics.frequencies import ChiSquare, chi_square_uniform
+from services.common.statistics.paired import MeanInterval, PairedComparison, mean_interval, paired_comparison
 
 __all__ = [
     "BootstrapDifference",
@@ -25,6 +26,8 @@ __all__ = [
     "Icc",
     "IccForm",
     "KooLiBand",
+    "MeanInterval",
+    "PairedComparison",
     "Spearman",
     "Statistic",
     "average_ranks",
@@ -35,7 +38,9 @@ __all__ = [
     "icc",
     "icc_value",
     "koo_li_band",
+    "mean_interval",
     "paired_bootstrap",
+    "paired_comparison",
     "spearman",
     "spearman_rho",
 ]

@@ -1,10 +1,11 @@
 """What a run does next, decided from what is stored and nothing else: that is why it can be resumed anywhere.
 
-Understand -> for each round: Propose -> Generate -> Score -> Critique -> Revise -> ... until Stop
+Understand -> for each round: Propose -> Generate -> Score -> Critique -> Revise -> ... until Stop; Pause between rounds
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.gateway import domain
@@ -67,6 +68,11 @@ class FinishRound:
 
 
 @dataclass(frozen=True)
+class Pause:
+    """A person takes over."""
+
+
+@dataclass(frozen=True)
 class Stop:
     """The run is over."""
 
@@ -75,20 +81,19 @@ class Stop:
     error: domain.ItemError | None = None
 
 
-Step = Understand | Propose | Generate | ScoreCandidates | Critique | Revise | FinishRound | Stop
+Step = Understand | Propose | Generate | ScoreCandidates | Critique | Revise | FinishRound | Pause | Stop
 
 
 def next_step(state: RunState) -> Step:
     """The step that follows what is stored."""
-    if state.loop.strategy != HUMAN and state.session.tree is None:
-        return Understand()
     rounds = state.rounds
-    if not rounds:
-        return _propose(state)
-    current = rounds[-1]
-    if not current.finished:
-        return _within_round(state, current)
-    reason = rules.stop_reason(state.loop, rounds, state.session.best)
+    if rounds and not rounds[-1].finished:
+        return _within_round(state, rounds[-1])
+    reason = _stop_reason(state, rounds)
+    if reason is None and state.pause_requested:
+        return Pause()
+    if reason is None and state.loop.strategy != HUMAN and state.session.tree is None:
+        return Understand()
     if reason is None:
         return _propose(state)
     if state.loop.strategy == HUMAN:
@@ -107,11 +112,20 @@ def _within_round(state: RunState, current: domain.Round) -> Step:
     if not finished.best_candidate_id:
         return Stop(domain.SessionState.FAILED, domain.StopReason.FAILED, _first_error(state, current))
     best = state.session.best
-    if best is None or rules.stop_reason(state.loop, (*state.rounds[:-1], finished), best) is not None:
+    if best is None or _stop_reason(state, (*state.rounds[:-1], finished)) is not None:
         return FinishRound(finished)
     if state.feedback is None:
         return Critique(current.number, rules.aspect_of(len(state.rounds) + 1), best)
     return Revise(finished, best.prompt, state.feedback)
+
+
+def _stop_reason(state: RunState, rounds: Sequence[domain.Round]) -> domain.StopReason | None:
+    used = rules.spent(state)
+    if rounds:
+        best = state.session.best
+        return rules.stop_reason(state.loop, rounds, best, used, restart_round=state.restart_round)
+    # Before the first round only a budget ends a run: one that a pause interrupted may have spent it.
+    return domain.StopReason.BUDGET_SPENT if rules.is_spent(state.loop, used) else None
 
 
 def _propose(state: RunState) -> Propose:
@@ -122,7 +136,7 @@ def _propose(state: RunState) -> Propose:
         number=state.session.round_count + 1,
         aspect=None if human else rules.aspect_of(len(done) + 1),
         base_prompt=state.loop.first_prompt if human else state.next_prompt or (best.prompt if best else ""),
-        count=min(state.loop.candidates, state.loop.image_budget - rules.images_made(done)),
+        count=min(state.loop.candidates, state.loop.image_budget - rules.spent(state).images),
     )
 
 

@@ -11,6 +11,7 @@ from services.common.errors import (
     ConflictError,
     InvalidInputError,
     LikenessError,
+    LimitError,
     NotFoundError,
     PreconditionError,
     Reason,
@@ -20,7 +21,7 @@ from services.common.telemetry import get_logger
 T = TypeVar("T")
 log = get_logger(__name__)
 
-_PERMANENT = (InvalidInputError, NotFoundError, ConflictError, PreconditionError)
+_PERMANENT = (InvalidInputError, NotFoundError, ConflictError, PreconditionError, LimitError)
 
 
 @dataclass(frozen=True)

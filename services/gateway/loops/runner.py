@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import time
 import uuid
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from services.common.errors import InternalError, LikenessError
 from services.common.telemetry import bind, counter, gauge, get_logger
 from services.gateway import domain
-from services.gateway.loops.machine import Machine, Tools
+from services.gateway.draining import going_away
+from services.gateway.loops.machine import Machine
 from services.gateway.loops.state import Lease
+from services.gateway.loops.work import Tools
 from services.gateway.sessions.feed import Feed
 from services.gateway.store.changes import LeaseLostError
-from services.gateway.store.images import ImageRepository
+from services.gateway.store.interventions import InterventionRepository, PauseMode
 from services.gateway.store.leases import LEASE_SECONDS, LeaseRepository
-from services.gateway.store.requests import RequestKey, RequestRepository
-from services.gateway.store.runs import Begun, RunRepository
+from services.gateway.store.requests import RequestKey
+from services.gateway.store.run_state import Begun
+from services.gateway.store.runs import RunRepository
 
 TICK_SECONDS = LEASE_SECONDS / 4
-_HOUSEKEEPING_SECONDS = 600.0
 _CLAIM_BATCH = 64
+_RELEASE_SECONDS = 3.0
 
 log = get_logger(__name__)
 _running = gauge("likeness_gateway_running_sessions", "Sessions that this gateway runs or has queued.")
@@ -36,8 +39,7 @@ class LoopRunner:
         self,
         runs: RunRepository,
         leases: LeaseRepository,
-        images: ImageRepository,
-        requests: RequestRepository,
+        interventions: InterventionRepository,
         tools: Tools,
         feed: Feed,
         *,
@@ -46,49 +48,65 @@ class LoopRunner:
         self.owner = uuid.uuid4().hex
         self._runs = runs
         self._leases = leases
-        self._images = images
-        self._requests = requests
+        self._interventions = interventions
         self._tools = tools
         self._feed = feed
         self._slots = asyncio.Semaphore(max_running)
+        self._max_running = max_running
         self._tasks: dict[str, tuple[Lease, asyncio.Task[None]]] = {}
         self._beginning: set[str] = set()
-        self._cancelling: set[Lease] = set()
+        self._interrupting: set[Lease] = set()
+        self._waiting: set[Lease] = set()
         self._ticker: asyncio.Task[None] | None = None
-        self._next_housekeeping = 0.0
+        self._woken = asyncio.Event()
+        self._closed = False
 
     def start(self) -> None:
         """Begins to look after sessions, and takes up those that nobody runs."""
         self._ticker = asyncio.create_task(self._tick_forever(), name="loop-runner")
 
-    async def begin(self, session_id: str, loop: domain.LoopSettings, key: RequestKey | None) -> Begun:
-        """Sets a session running here; errors as RunRepository.begin."""
-        self._beginning.add(session_id)
-        try:
-            begun, lease = await self._runs.begin(session_id, loop, self.owner, key)
-            if lease is not None:
-                self._launch(lease)
-        finally:
-            self._beginning.discard(session_id)
-        return begun
+    async def begin(self, tenant_id: str, session_id: str, loop: domain.LoopSettings, key: RequestKey | None) -> Begun:
+        """Sets a session running here; errors as RunRepository.begin, and UnavailableError once this is closed."""
+        return await self._started(session_id, lambda: self._runs.begin(tenant_id, session_id, loop, self.owner, key))
 
-    async def request_cancel(self, session_id: str) -> None:
-        """Asks for the end of a run, wherever it runs; errors as LeaseRepository.request_cancel."""
-        await self._leases.request_cancel(session_id)
-        self.cancel_here(session_id)
+    async def resume(self, tenant_id: str, session_id: str, key: RequestKey | None) -> Begun:
+        """Goes on with a paused loop here; errors as InterventionRepository.resume, and as `begin` once closed."""
+        resume = self._interventions.resume
+        return await self._started(session_id, lambda: resume(tenant_id, session_id, self.owner, key))
 
-    def cancel_here(self, session_id: str) -> None:
-        """Stops a run of this gateway whose cancel is stored; nothing happens if it does not run here."""
+    async def request_cancel(self, tenant_id: str, session_id: str, key: RequestKey | None = None) -> Begun:
+        """Asks for the end of a run, wherever it runs; errors as InterventionRepository.request_cancel."""
+        asked = await self._interventions.request_cancel(tenant_id, session_id, key)
+        self.interrupt_here(session_id)
+        return asked
+
+    async def request_pause(
+        self, tenant_id: str, session_id: str, mode: PauseMode, key: RequestKey | None = None
+    ) -> Begun:
+        """Asks for the pause of a loop, wherever it runs; errors as InterventionRepository.request_pause."""
+        asked = await self._interventions.request_pause(tenant_id, session_id, mode, key)
+        # A loop that waits its turn has no round under way.
+        if mode is PauseMode.AT_ONCE or self._tasks.get(session_id, (None,))[0] in self._waiting:
+            self.interrupt_here(session_id)
+        return asked
+
+    def interrupt_here(self, session_id: str) -> None:
+        """Stops a run of this gateway whose cancel or pause is stored; nothing happens if it does not run here."""
         if session_id not in self._tasks:
             return
         lease, task = self._tasks[session_id]
         # Once only: a second cancel would interrupt the storing of the first.
-        if lease not in self._cancelling:
-            self._cancelling.add(lease)
+        if lease not in self._interrupting:
+            self._interrupting.add(lease)
             task.cancel()
 
+    def look_around(self, _: str = "") -> None:
+        """Looks for sessions that nobody runs now rather than later."""
+        self._woken.set()
+
     async def close(self) -> None:
-        """Stops every task where it is and gives the leases back; what is stored is taken up by the next gateway."""
+        """Stops every task where it is and gives the leases back: another gateway goes on from what is stored."""
+        self._closed = True
         if self._ticker is not None:
             self._ticker.cancel()
             with suppress(asyncio.CancelledError):
@@ -97,8 +115,24 @@ class LoopRunner:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        with suppress(LikenessError):
-            await self._leases.release(self.owner)
+        # A database that does not answer must not hold the process up: the leases run out.
+        with suppress(LikenessError, TimeoutError):
+            async with asyncio.timeout(_RELEASE_SECONDS):
+                await self._leases.release(self.owner)
+
+    async def _started(self, session_id: str, start: Callable[[], Awaitable[tuple[Begun, Lease | None]]]) -> Begun:
+        if self._closed:
+            raise going_away()
+        self._beginning.add(session_id)
+        try:
+            begun, lease = await start()
+            if lease is not None and not self._closed:
+                self._launch(lease)
+            elif lease is not None:
+                await self._leases.release(self.owner)
+        finally:
+            self._beginning.discard(session_id)
+        return begun
 
     def _launch(self, lease: Lease) -> None:
         if lease.session_id in self._tasks:
@@ -113,22 +147,28 @@ class LoopRunner:
         task.add_done_callback(lambda _: self._forget(lease))
 
     def _forget(self, lease: Lease) -> None:
-        self._cancelling.discard(lease)
+        self._interrupting.discard(lease)
+        self._waiting.discard(lease)
         if self._tasks.get(lease.session_id, (None,))[0] == lease:
             del self._tasks[lease.session_id]
         _running.set(len(self._tasks))
+        # There is room now, and a race may have many sessions that wait for it.
+        self.look_around()
 
     async def _work(self, lease: Lease) -> None:
         machine = Machine(lease, self._runs, self._tools, self._feed.progress)
         with bind(session_id=lease.session_id):
             try:
+                self._waiting.add(lease)
                 async with self._slots:
-                    reason = await machine.run()
-                    _stopped.labels(reason.value if reason else "prompt_done").inc()
+                    self._waiting.discard(lease)
+                    _count(await machine.run())
             except asyncio.CancelledError:
-                if lease not in self._cancelling:
+                if lease not in self._interrupting:
                     raise
-                await self._store_cancelled(lease)
+                # If it fails, or nobody asked after all, a later tick takes the run up again.
+                with suppress(LikenessError, LeaseLostError):
+                    _count(await machine.interrupted())
             except LeaseLostError:
                 log.info("lease_lost")
             except LikenessError as error:
@@ -140,13 +180,6 @@ class LoopRunner:
                     await machine.fail(InternalError())
                 _stopped.labels(domain.StopReason.FAILED.value).inc()
 
-    async def _store_cancelled(self, lease: Lease) -> None:
-        cancelled = domain.SessionState.CANCELLED, domain.StopReason.CANCELLED
-        with suppress(LikenessError, LeaseLostError):
-            await self._runs.stopped(lease, *cancelled)
-        _stopped.labels(domain.StopReason.CANCELLED.value).inc()
-        log.info("run_cancelled")
-
     async def _tick_forever(self) -> None:
         while True:
             try:
@@ -155,7 +188,11 @@ class LoopRunner:
                 log.warning("tick_failed", reason=error.reason.value)
             except Exception:
                 log.exception("tick_failed")
-            await asyncio.sleep(TICK_SECONDS)
+            # Not wait_for: when both come at once, Python 3.11's loses the cancellation and `close` never returns.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._woken.wait()
+            self._woken.clear()
 
     async def _tick(self) -> None:
         before = {session_id: lease for session_id, (lease, _) in self._tasks.items()}
@@ -163,15 +200,20 @@ class LoopRunner:
         for session_id, lease in before.items():
             if self._tasks.get(session_id, (None,))[0] != lease:
                 continue
-            token, cancel_requested = renewed.get(session_id, (None, False))
-            if token != lease.token:
+            found = renewed.get(session_id)
+            if found is None or found.token != lease.token:
                 self._tasks[session_id][1].cancel()
-            elif cancel_requested:
-                self.cancel_here(session_id)
-        for lease in await self._leases.claim(self.owner, {*self._tasks, *self._beginning}, _CLAIM_BATCH):
+            elif found.stops_now or (found.pauses and lease in self._waiting):
+                self.interrupt_here(session_id)
+        # No more than can run at once: the rest stays for others, and what is begun here need not queue behind it.
+        room = min(self._max_running - len(self._tasks), _CLAIM_BATCH)
+        if room <= 0:
+            return
+        for lease in await self._leases.claim(self.owner, {*self._tasks, *self._beginning}, room):
             log.info("run_taken_up", session_id=lease.session_id)
             self._launch(lease)
-        if time.monotonic() >= self._next_housekeeping:
-            self._next_housekeeping = time.monotonic() + _HOUSEKEEPING_SECONDS
-            await self._requests.purge()
-            await self._images.sweep()
+
+
+def _count(end: str) -> None:
+    if end:
+        _stopped.labels(end).inc()

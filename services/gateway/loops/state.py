@@ -29,6 +29,9 @@ class RunState:
         first_round: Number of the run's first round.
         next_prompt: Prompt that the next automatic round starts from; empty means the best so far.
         feedback: Feedback of the unfinished last round, stored before the prompt is revised by it.
+        restart_round: Unfinished rounds before this one are left as they are: a person took over in the middle.
+        seconds_spent: Seconds that the run has run, by the database's clock, at the latest read or write.
+        pause_requested: Whether a person wants to take over.
     """
 
     history: History
@@ -36,6 +39,9 @@ class RunState:
     first_round: int
     next_prompt: str = ""
     feedback: domain.Feedback | None = None
+    restart_round: int = 1
+    seconds_spent: float = 0.0
+    pause_requested: bool = False
 
     @property
     def session(self) -> domain.Session:
@@ -43,6 +49,13 @@ class RunState:
         return self.history.session
 
     @property
+    def all_rounds(self) -> tuple[domain.Round, ...]:
+        """Rounds of this run, without those of a person in between."""
+        return tuple(
+            one for one in self.history.rounds if one.number >= self.first_round and one.strategy == self.loop.strategy
+        )
+
+    @property
     def rounds(self) -> tuple[domain.Round, ...]:
-        """Rounds of this run."""
-        return tuple(one for one in self.history.rounds if one.number >= self.first_round)
+        """Rounds of this run without those left unfinished."""
+        return tuple(one for one in self.all_rounds if one.finished or one.number >= self.restart_round)

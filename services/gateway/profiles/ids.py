@@ -28,6 +28,11 @@ def profile_id(field: str, value: str) -> str:
     return value
 
 
+def owned_name(tenant_id: str, profile_id: str) -> str:
+    """A profile among those of all tenants."""
+    return f"{tenant_id}/{profile_id}"
+
+
 def profiles_in(metrics: tuple[str, ...]) -> list[str]:
     """Ids of the profiles among metrics."""
     return [one.removeprefix(METRIC_PREFIX) for one in metrics if one.startswith(METRIC_PREFIX)]

@@ -44,6 +44,7 @@ class Learner:
 
     async def learn(
         self,
+        tenant_id: str,
         parent: Head,
         rankings: Sequence[ProfileRanking],
         album: Album,
@@ -54,6 +55,7 @@ class Learner:
         """The head to use from now on.
 
         Args:
+            tenant_id: Whose the pictures are.
             parent: Head to start from and to fall back to.
             rankings: All rankings of a person, 1 to MAX_RANKINGS.
             album: What is known of their pictures; stored ones that it lacks are added.
@@ -68,7 +70,8 @@ class Learner:
         _check_counts(parent.backbone, rankings)
         catalog = await self._scorer.list_metrics()
         preprocessing = catalog.find(parent.backbone.metric, field="profile_id").preprocessing
-        await self._pictures.add_stored((hash_ for one in rankings for hash_ in (one.target, *one.pictures)), album)
+        named = (hash_ for one in rankings for hash_ in (one.target, *one.pictures))
+        await self._pictures.add_stored(tenant_id, named, album)
         compared = []
         for one in rankings:
             target = self._pictures.find(one.target, album)

@@ -19,7 +19,7 @@ class Pictures:
         self._images = images
         self._objects = objects
 
-    async def read_rankings(self, given: Sequence[RankingInput], album: Album) -> list[ProfileRanking]:
+    async def read_rankings(self, tenant_id: str, given: Sequence[RankingInput], album: Album) -> list[ProfileRanking]:
         """Rankings by content hashes; their pictures are added to the album.
 
         Raises:
@@ -31,17 +31,17 @@ class Pictures:
             for index, ranking in enumerate(given)
             for name, picture in _named(f"rankings[{index}]", ranking)
         ]
-        await self.add_stored((one.content_hash for _, one in named if one.data is None), album)
+        await self.add_stored(tenant_id, (one.content_hash for _, one in named if one.data is None), album)
         hashes = iter([await self._address(name, picture, album) for name, picture in named])
         return [
             ProfileRanking(next(hashes), tuple(next(hashes) for _ in one.pictures), tuple(one.places)) for one in given
         ]
 
-    async def add_stored(self, content_hashes: Iterable[str], album: Album) -> None:
-        """Adds those stored pictures to the album that it lacks."""
+    async def add_stored(self, tenant_id: str, content_hashes: Iterable[str], album: Album) -> None:
+        """Adds those of the tenant's stored pictures to the album that it lacks."""
         missing = set(content_hashes) - album.infos.keys()
         if missing:
-            album.infos.update(await self._images.find_all(missing))
+            album.infos.update(await self._images.find_all(tenant_id, missing))
 
     def find(self, content_hash: str, album: Album) -> ScorableImage:
         """A picture to compare. Raises NotFoundError (IMAGE_NOT_FOUND)."""

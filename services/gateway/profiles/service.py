@@ -9,6 +9,7 @@ from services.common.telemetry import get_logger
 from services.gateway.ports import FitOutcome, MetricCatalog, ScorerPort
 from services.gateway.profiles import pages, validation
 from services.gateway.profiles.heads import ActiveHeads
+from services.gateway.profiles.ids import owned_name
 from services.gateway.profiles.ids import profile_id as checked_id
 from services.gateway.profiles.learning import Learner
 from services.gateway.profiles.model import Album, Profile, ProfileVersion, RankingInput
@@ -46,12 +47,20 @@ class ProfileService:
         self._pictures = pictures
 
     async def create(
-        self, profile_id: str, *, display_name: str, parent: str, base_metric: str, key: RequestKey | None
+        self,
+        tenant_id: str,
+        profile_id: str,
+        *,
+        display_name: str,
+        parent: str,
+        base_metric: str,
+        key: RequestKey | None,
     ) -> Profile:
         """Creates a profile that scores as its parent until it is fitted.
 
         Args:
-            profile_id: Its id.
+            tenant_id: Whose it is to be.
+            profile_id: Its id, among those of the tenant.
             display_name: Free text, at most 200 characters.
             parent: Profile to start from and fall back to; "" for LPIPS.
             base_metric: LPIPS metric to start from; "" means the parent's, or the first that the scorer offers.
@@ -62,13 +71,19 @@ class ProfileService:
         checked_id("profile_id", profile_id)
         text("display_name", display_name, most=MAX_DISPLAY_NAME_CHARACTERS, required=False)
         if parent:
-            await self._check_parent(parent, base_metric)
-            return await self._profiles.create(profile_id, display_name, parent, None, key)
+            await self._check_parent(tenant_id, parent, base_metric)
+            return await self._profiles.create(tenant_id, profile_id, display_name, parent, None, key)
         base = _base_metric(base_metric, await self._scorer.list_metrics())
-        return await self._profiles.create(profile_id, display_name, "", await self._scorer.get_head(base), key)
+        head = await self._scorer.get_head(base)
+        return await self._profiles.create(tenant_id, profile_id, display_name, "", head, key)
 
     async def fit(
-        self, profile_id: str, session_ids: Sequence[str], rankings: Sequence[RankingInput], key: RequestKey | None
+        self,
+        tenant_id: str,
+        profile_id: str,
+        session_ids: Sequence[str],
+        rankings: Sequence[RankingInput],
+        key: RequestKey | None,
     ) -> Profile:
         """Adds rankings, learns from all of the profile's and activates the result; nothing is stored on any error."""
         if (stored := await self._requests.find(key)) is not None:
@@ -76,66 +91,69 @@ class ProfileService:
         checked_id("profile_id", profile_id)
         sessions, given = validation.session_ids(session_ids), validation.rankings(rankings)
         album = Album()
-        ranked = await self._profiles.session_rankings(sessions)
+        ranked = await self._profiles.session_rankings(tenant_id, sessions)
         for index, one in enumerate(ranked):
             validation.picture_count(f"session_ids[{index}]", len(one.pictures))
-        added = Addition((*ranked, *await self._pictures.read_rankings(given, album)), album)
+        added = Addition((*ranked, *await self._pictures.read_rankings(tenant_id, given, album)), album)
         for _ in range(FIT_ATTEMPTS):
-            basis = await self._profiles.basis(profile_id)
-            outcome = await self._learn(basis, added)
+            basis = await self._profiles.basis(tenant_id, profile_id)
+            outcome = await self._learn(tenant_id, basis, added)
             try:
-                fitted = await self._profiles.add_version(basis, added, outcome.head, outcome.report, key)
+                fitted = await self._profiles.add_version(tenant_id, basis, added, outcome.head, outcome.report, key)
             except ProfileChangedError:
                 log.info("fit_overtaken", profile=profile_id)
                 continue
-            self._heads.forget(profile_id)
+            self._heads.forget(owned_name(tenant_id, profile_id))
             log.info("profile_fitted", profile=profile_id, decision=outcome.report.decision.value)
             return fitted
         message = f"profile {profile_id!r} was fitted by others again and again meanwhile; try again"
         raise PreconditionError(Reason.PROFILE_CHANGED, message, field="profile_id")
 
-    async def get(self, profile_id: str) -> Profile:
+    async def get(self, tenant_id: str, profile_id: str) -> Profile:
         """A profile."""
-        return await self._profiles.get(checked_id("profile_id", profile_id))
+        return await self._profiles.get(tenant_id, checked_id("profile_id", profile_id))
 
-    async def list_page(self, wanted: int, page_token: str) -> tuple[list[Profile], str]:
+    async def list_page(self, tenant_id: str, wanted: int, page_token: str) -> tuple[list[Profile], str]:
         """A page of profiles by id, and the token of the next page ("" on the last)."""
         size = page_size(wanted)
         # One more than the page tells whether there is a next one.
-        found = await self._profiles.list_page(size + 1, pages.read_profile_token(page_token))
+        found = await self._profiles.list_page(tenant_id, size + 1, pages.read_profile_token(page_token))
         return found[:size], pages.after_profile(found[size - 1]) if len(found) > size else ""
 
-    async def list_versions(self, profile_id: str, wanted: int, page_token: str) -> tuple[list[ProfileVersion], str]:
+    async def list_versions(
+        self, tenant_id: str, profile_id: str, wanted: int, page_token: str
+    ) -> tuple[list[ProfileVersion], str]:
         """A page of a profile's versions, newest first, and the token of the next page ("" on the last)."""
         checked_id("profile_id", profile_id)
         size, before = page_size(wanted), pages.read_version_token(profile_id, page_token)
-        found = await self._profiles.list_versions(profile_id, size + 1, before)
+        found = await self._profiles.list_versions(tenant_id, profile_id, size + 1, before)
         return found[:size], pages.after_version(profile_id, found[size - 1]) if len(found) > size else ""
 
-    async def activate(self, profile_id: str, number: int, key: RequestKey | None) -> Profile:
+    async def activate(self, tenant_id: str, profile_id: str, number: int, key: RequestKey | None) -> Profile:
         """Scores by a stored version from now on."""
-        profile = await self._profiles.activate(checked_id("profile_id", profile_id), number, key)
-        self._heads.forget(profile_id)
+        profile = await self._profiles.activate(tenant_id, checked_id("profile_id", profile_id), number, key)
+        self._heads.forget(owned_name(tenant_id, profile_id))
         return profile
 
-    async def delete(self, profile_id: str, key: RequestKey | None) -> None:
+    async def delete(self, tenant_id: str, profile_id: str, key: RequestKey | None) -> None:
         """Deletes a profile with its versions and rankings."""
-        await self._profiles.delete(checked_id("profile_id", profile_id), key)
-        self._heads.forget(profile_id)
+        await self._profiles.delete(tenant_id, checked_id("profile_id", profile_id), key)
+        self._heads.forget(owned_name(tenant_id, profile_id))
 
-    async def _check_parent(self, parent: str, base_metric: str) -> None:
-        base = (await self._profiles.get(checked_id("parent", parent), field="parent")).base_metric
+    async def _check_parent(self, tenant_id: str, parent: str, base_metric: str) -> None:
+        base = (await self._profiles.get(tenant_id, checked_id("parent", parent), field="parent")).base_metric
         if base_metric not in ("", base):
             problem = f"is {base_metric[:80]!r}, the parent's is another"
             raise InvalidInputError("base_metric", problem, allowed=f"{base}, or empty")
 
-    async def _learn(self, basis: FitBasis, added: Addition) -> FitOutcome:
+    async def _learn(self, tenant_id: str, basis: FitBasis, added: Addition) -> FitOutcome:
         profile, replaced = basis.profile, added.sources
         rankings = (*(one for one in basis.rankings if one.source not in replaced), *added.rankings)
         if not rankings:
             message = f"profile {profile.id!r} has no rankings to learn from; name ranked sessions, or send rankings"
             raise PreconditionError(Reason.NO_RANKINGS, message, field="session_ids")
         return await self._learner.learn(
+            tenant_id,
             basis.parent or await self._scorer.get_head(profile.base_metric),
             rankings,
             added.album,

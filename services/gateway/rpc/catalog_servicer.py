@@ -90,7 +90,7 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Any) -> pb.GetStatusResponse:
         """State of the gateway and of everything it needs."""
-        return pb.GetStatusResponse(
+        response = pb.GetStatusResponse(
             health=_HEALTH_TO_PROTO[self._monitor.overall()],
             components=[
                 pb.ComponentStatus(component=one.component, health=_HEALTH_TO_PROTO[one.health], detail=one.detail)
@@ -99,3 +99,5 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
             version=self._version,
             profile=self._profile.name,
         )
+        response.server_time.GetCurrentTime()
+        return response

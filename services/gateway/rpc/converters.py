@@ -22,6 +22,7 @@ _STATES = {
     domain.SessionState.SUCCEEDED: session_pb2.Session.STATE_SUCCEEDED,
     domain.SessionState.CANCELLED: session_pb2.Session.STATE_CANCELLED,
     domain.SessionState.FAILED: session_pb2.Session.STATE_FAILED,
+    domain.SessionState.PAUSED: session_pb2.Session.STATE_PAUSED,
 }
 
 _STOP_REASONS = {
@@ -65,6 +66,38 @@ def loop_from_proto(settings: session_pb2.LoopSettings) -> LoopInput:
         image_budget=settings.image_budget if settings.HasField("image_budget") else None,
         first_prompt=settings.first_prompt,
         fresh_noise=settings.fresh_noise,
+        seconds_budget=settings.seconds_budget if settings.HasField("seconds_budget") else None,
+    )
+
+
+def loop_to_proto(loop: domain.LoopSettings) -> session_pb2.LoopSettings:
+    """Loop settings with their defaults."""
+    return session_pb2.LoopSettings(
+        strategy=loop.strategy,
+        rounds=loop.rounds,
+        candidates=loop.candidates,
+        target_score=loop.target_score,
+        plateau_rounds=loop.plateau_rounds,
+        plateau_gain=loop.plateau_gain,
+        image_budget=loop.image_budget,
+        first_prompt=loop.first_prompt,
+        fresh_noise=loop.fresh_noise,
+        seconds_budget=loop.seconds_budget,
+    )
+
+
+def stop_reason_to_proto(reason: domain.StopReason | None) -> session_pb2.StopReason.ValueType:
+    """A stop reason."""
+    return _STOP_REASONS[reason]
+
+
+def paused_loop_to_proto(paused: domain.PausedLoop) -> session_pb2.PausedLoop:
+    """A loop that stands still."""
+    return session_pb2.PausedLoop(
+        settings=loop_to_proto(paused.settings),
+        rounds_done=paused.rounds_done,
+        images_made=paused.images_made,
+        seconds_spent=paused.seconds_spent,
     )
 
 
@@ -93,6 +126,7 @@ def session_to_proto(session: domain.Session) -> session_pb2.Session:
         last_event_sequence=session.last_event_sequence,
         create_time=time_to_proto(session.create_time),
         update_time=time_to_proto(session.update_time),
+        paused_loop=paused_loop_to_proto(session.paused) if session.paused else None,
     )
 
 
@@ -159,11 +193,13 @@ def event_to_proto(event: domain.SessionEvent, position: int, show_scores: bool)
         create_time=time_to_proto(event.create_time),
     )
     match event.body:
-        case domain.StateChanged(state, stop_reason, error):
+        case domain.StateChanged(state, stop_reason, error, paused):
             changed = message.state_changed
             changed.state, changed.stop_reason = _STATES[state], _STOP_REASONS[stop_reason]
             if error is not None:
                 changed.error.CopyFrom(types.item_error_to_proto(error))
+            if paused is not None:
+                changed.paused_loop.CopyFrom(paused_loop_to_proto(paused))
         case domain.TargetUnderstood(tree, prompt):
             message.target_understood.tree.CopyFrom(types.tree_to_proto(tree))
             message.target_understood.prompt = prompt

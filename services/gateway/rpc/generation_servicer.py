@@ -11,6 +11,7 @@ from google.protobuf import duration_pb2
 from likeness.gateway.v1 import image_service_pb2 as pb
 from likeness.gateway.v1 import image_service_pb2_grpc
 from services.common.errors import InvalidInputError
+from services.gateway.access.caller import current_caller
 from services.gateway.domain import ItemError
 from services.gateway.generation import FinishedImage, GenerationInput, ImageGeneration, ImageUpdate
 from services.gateway.ports import GenerationPreview, GenerationProgress, Priority
@@ -37,6 +38,7 @@ class GenerationServicer(image_service_pb2_grpc.ImageServiceServicer):
     ) -> AsyncIterator[pb.GenerateImagesResponse]:
         """Makes pictures from a prompt. Cancelling the call cancels the denoising."""
         updates = self._generation.generate(
+            current_caller().tenant_id,
             _input(request),
             call_id=request.request_id or request_id_of(context),
             timeout_seconds=context.time_remaining(),

@@ -8,9 +8,9 @@ from typing import Any
 
 from likeness.gateway.v1 import image_service_pb2 as pb
 from likeness.types.v1 import image_pb2, score_pb2
-from services.common import images as pictures
 from services.common.errors import InvalidInputError, LikenessError, NotFoundError, Reason
 from services.common.profile import Profile
+from services.gateway.access.caller import current_caller
 from services.gateway.decoding import image_info
 from services.gateway.domain import ImageInfo
 from services.gateway.generation import ImageGeneration
@@ -28,7 +28,7 @@ MAX_CANDIDATES = 256
 MAX_METRICS = 32
 MAX_TEXT_CHARACTERS = 2000
 MAX_DECODES = 2
-"""Pictures of one call that are decoded at the same time: bounds memory, and leaves threads to other calls."""
+"""Pictures of one call that are decoded at the same time: bounds memory, and leaves workers to other calls."""
 
 
 class ImageServicer(GenerationServicer):
@@ -51,13 +51,13 @@ class ImageServicer(GenerationServicer):
     async def UploadImage(self, request: pb.UploadImageRequest, context: Any) -> pb.UploadImageResponse:
         """Stores a picture."""
         info = await image_info(request.data, field="data")
-        await self._images.add(request.data, info)
+        await self._images.add(current_caller().tenant_id, request.data, info)
         return pb.UploadImageResponse(info=types.image_info_to_proto(info))
 
     async def GetImage(self, request: pb.GetImageRequest, context: Any) -> pb.GetImageResponse:
         """Returns a stored picture."""
         validation.content_hash("content_hash", request.content_hash)
-        info = await self._images.find(request.content_hash)
+        info = await self._images.find(current_caller().tenant_id, request.content_hash)
         data = await self._objects.get(request.content_hash)
         return pb.GetImageResponse(data=data, info=types.image_info_to_proto(info))
 
@@ -74,7 +74,12 @@ class ImageServicer(GenerationServicer):
         )
         good = [picture for picture in found if isinstance(picture, ScorableImage)]
         answers = await self._scoring.score(
-            target=target, text=request.text, candidates=good, metrics=metrics, request_id=request_id_of(context)
+            target=target,
+            text=request.text,
+            candidates=good,
+            metrics=metrics,
+            request_id=request_id_of(context),
+            tenant_id=current_caller().tenant_id,
         )
         scores = iter(answers)
         return pb.ScoreImagesResponse(
@@ -97,7 +102,8 @@ class ImageServicer(GenerationServicer):
     async def _named(self, request: pb.ScoreImagesRequest) -> _Pictures:
         """What is known of the stored pictures that a request names, in one query."""
         named = {image.content_hash for image in (request.target, *request.candidates) if image.content_hash}
-        return _Pictures(await self._images.find_all(named) if named else {}, self._objects)
+        found = await self._images.find_all(current_caller().tenant_id, named) if named else {}
+        return _Pictures(found, self._objects)
 
 
 class _Pictures:
@@ -113,8 +119,8 @@ class _Pictures:
             case "data":
                 data = image.data
                 async with self._decodes:
-                    decoded = await asyncio.to_thread(pictures.decode, data, field=f"{field}.data")
-                return ScorableImage.given(data, decoded.pixel_hash)
+                    info = await image_info(data, field=f"{field}.data")
+                return ScorableImage.given(data, info.pixel_hash)
             case "content_hash":
                 at = f"{field}.content_hash"
                 validation.content_hash(at, image.content_hash)

@@ -6,6 +6,7 @@ from typing import Any
 
 from likeness.gateway.v1 import profile_service_pb2 as pb
 from likeness.gateway.v1 import profile_service_pb2_grpc
+from services.gateway.access.caller import current_caller
 from services.gateway.profiles.service import ProfileService
 from services.gateway.rpc import profile_converters as converters
 from services.gateway.rpc.request_keys import request_key
@@ -20,6 +21,7 @@ class ProfileServicer(profile_service_pb2_grpc.ProfileServiceServicer):
     async def CreateProfile(self, request: pb.CreateProfileRequest, context: Any) -> pb.CreateProfileResponse:
         """Creates a profile."""
         profile = await self._service.create(
+            current_caller().tenant_id,
             request.profile_id,
             display_name=request.display_name,
             parent=request.parent,
@@ -32,17 +34,19 @@ class ProfileServicer(profile_service_pb2_grpc.ProfileServiceServicer):
         """Adds rankings and learns from all of the profile's."""
         rankings = [converters.ranking_from_proto(ranking) for ranking in request.rankings]
         key = await request_key(request)
-        profile = await self._service.fit(request.profile_id, request.session_ids, rankings, key)
+        tenant_id = current_caller().tenant_id
+        profile = await self._service.fit(tenant_id, request.profile_id, request.session_ids, rankings, key)
         return pb.FitProfileResponse(profile=converters.profile_to_proto(profile))
 
     async def GetProfile(self, request: pb.GetProfileRequest, context: Any) -> pb.GetProfileResponse:
         """Returns a profile."""
-        profile = await self._service.get(request.profile_id)
+        profile = await self._service.get(current_caller().tenant_id, request.profile_id)
         return pb.GetProfileResponse(profile=converters.profile_to_proto(profile))
 
     async def ListProfiles(self, request: pb.ListProfilesRequest, context: Any) -> pb.ListProfilesResponse:
         """Lists profiles by id."""
-        page, token = await self._service.list_page(request.page_size, request.page_token)
+        tenant_id = current_caller().tenant_id
+        page, token = await self._service.list_page(tenant_id, request.page_size, request.page_token)
         profiles = [converters.profile_to_proto(one) for one in page]
         return pb.ListProfilesResponse(profiles=profiles, next_page_token=token)
 
@@ -50,7 +54,9 @@ class ProfileServicer(profile_service_pb2_grpc.ProfileServiceServicer):
         self, request: pb.ListProfileVersionsRequest, context: Any
     ) -> pb.ListProfileVersionsResponse:
         """Lists versions, newest first."""
-        page, token = await self._service.list_versions(request.profile_id, request.page_size, request.page_token)
+        page, token = await self._service.list_versions(
+            current_caller().tenant_id, request.profile_id, request.page_size, request.page_token
+        )
         versions = [converters.version_to_proto(one) for one in page]
         return pb.ListProfileVersionsResponse(versions=versions, next_page_token=token)
 
@@ -59,10 +65,11 @@ class ProfileServicer(profile_service_pb2_grpc.ProfileServiceServicer):
     ) -> pb.ActivateProfileVersionResponse:
         """Scores by a stored version from now on."""
         key = await request_key(request)
-        profile = await self._service.activate(request.profile_id, request.version, key)
+        tenant_id = current_caller().tenant_id
+        profile = await self._service.activate(tenant_id, request.profile_id, request.version, key)
         return pb.ActivateProfileVersionResponse(profile=converters.profile_to_proto(profile))
 
     async def DeleteProfile(self, request: pb.DeleteProfileRequest, context: Any) -> pb.DeleteProfileResponse:
         """Deletes a profile."""
-        await self._service.delete(request.profile_id, await request_key(request))
+        await self._service.delete(current_caller().tenant_id, request.profile_id, await request_key(request))
         return pb.DeleteProfileResponse()

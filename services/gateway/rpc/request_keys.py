@@ -8,6 +8,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from services.gateway.access.caller import current_caller
 from services.gateway.sessions import validation
 from services.gateway.store.requests import RequestKey
 
@@ -16,17 +17,17 @@ _THREAD_BYTES = 256 * 1024
 
 
 async def request_key(request: Any) -> RequestKey | None:
-    """Id and digest of a request that carries a request_id; None of one without.
+    """Id and digest of the caller's request if it carries a request_id; None if not.
 
     Raises:
         InvalidInputError: request_id is no UUID.
     """
     if not request.request_id:
         return None
-    identity = validation.request_id(request.request_id)
+    identity, tenant_id = validation.request_id(request.request_id), current_caller().tenant_id
     if request.ByteSize() >= _THREAD_BYTES:
-        return RequestKey(identity, await asyncio.to_thread(_digest, request))
-    return RequestKey(identity, _digest(request))
+        return RequestKey(identity, await asyncio.to_thread(_digest, request), tenant_id)
+    return RequestKey(identity, _digest(request), tenant_id)
 
 
 def _digest(request: Message) -> str:
@@ -35,5 +36,6 @@ def _digest(request: Message) -> str:
     body.ClearField("request_id")
     # The type's name stands for the method: the same fields sent to another method are another request.
     digest = hashlib.sha256(request.DESCRIPTOR.full_name.encode())
-    digest.update(b"\0" + body.SerializeToString(deterministic=True))
+    digest.update(b"\0")
+    digest.update(body.SerializeToString(deterministic=True))
     return digest.hexdigest()

@@ -11,11 +11,13 @@ from likeness.gateway.v1 import session_service_pb2_grpc
 from likeness.types.v1 import understanding_pb2
 from services.common.errors import InvalidInputError
 from services.gateway import domain
+from services.gateway.access.caller import current_caller
 from services.gateway.rpc import converters
 from services.gateway.rpc import type_converters as types
 from services.gateway.rpc.request_keys import request_key
 from services.gateway.sessions import tokens, validation
 from services.gateway.sessions.service import SessionService
+from services.gateway.store.interventions import PauseMode
 
 
 class SessionServicer(session_service_pb2_grpc.SessionServiceServicer):
@@ -30,6 +32,7 @@ class SessionServicer(session_service_pb2_grpc.SessionServiceServicer):
         if content is None:
             raise InvalidInputError("target", "is missing", allowed="data or content_hash")
         session = await self._service.create(
+            current_caller().tenant_id,
             target_data=request.target.data if content == "data" else None,
             target_hash=request.target.content_hash,
             asked=converters.settings_from_proto(request.settings),
@@ -40,7 +43,7 @@ class SessionServicer(session_service_pb2_grpc.SessionServiceServicer):
 
     async def GetSession(self, request: pb.GetSessionRequest, context: Any) -> pb.GetSessionResponse:
         """Returns a session with its rounds."""
-        full = await self._service.get(validation.session_id(request.name))
+        full = await self._service.get(current_caller().tenant_id, validation.session_id(request.name))
         show = full.session.settings.show_scores
         return pb.GetSessionResponse(
             session=converters.session_to_proto(full.session),
@@ -50,23 +53,25 @@ class SessionServicer(session_service_pb2_grpc.SessionServiceServicer):
 
     async def ListSessions(self, request: pb.ListSessionsRequest, context: Any) -> pb.ListSessionsResponse:
         """Lists sessions, newest first."""
-        page, token = await self._service.list_page(request.page_size, request.page_token)
+        page, token = await self._service.list_page(current_caller().tenant_id, request.page_size, request.page_token)
         sessions = [converters.session_to_proto(one) for one in page]
         return pb.ListSessionsResponse(sessions=sessions, next_page_token=token)
 
     async def DeleteSession(self, request: pb.DeleteSessionRequest, context: Any) -> pb.DeleteSessionResponse:
         """Deletes a session."""
-        await self._service.delete(validation.session_id(request.name))
+        session_id, key = validation.session_id(request.name), await request_key(request)
+        await self._service.delete(current_caller().tenant_id, session_id, key)
         return pb.DeleteSessionResponse()
 
     async def SubmitPrompt(
         self, request: pb.SubmitPromptRequest, context: Any
     ) -> AsyncIterator[pb.SubmitPromptResponse]:
         """Makes and scores pictures for a prompt."""
-        session_id = validation.session_id(request.name)
+        tenant_id, session_id = current_caller().tenant_id, validation.session_id(request.name)
         count = request.image_count if request.HasField("image_count") else None
-        show = await self._service.shows_scores(session_id)
-        events = self._service.submit_prompt(session_id, request.prompt, count, await request_key(request))
+        show = await self._service.shows_scores(tenant_id, session_id)
+        key = await request_key(request)
+        events = self._service.submit_prompt(tenant_id, session_id, request.prompt, count, key)
         position = 0
         async with aclosing(cast(Any, events)):
             async for event in events:
@@ -76,20 +81,36 @@ class SessionServicer(session_service_pb2_grpc.SessionServiceServicer):
     async def StartLoop(self, request: pb.StartLoopRequest, context: Any) -> pb.StartLoopResponse:
         """Starts an automatic loop."""
         session = await self._service.start_loop(
+            current_caller().tenant_id,
             validation.session_id(request.name),
             converters.loop_from_proto(request.settings),
             await request_key(request),
         )
         return pb.StartLoopResponse(session=converters.session_to_proto(session))
 
+    async def PauseLoop(self, request: pb.PauseLoopRequest, context: Any) -> pb.PauseLoopResponse:
+        """Takes over from the loop of a session."""
+        session_id, key = validation.session_id(request.name), await request_key(request)
+        mode = PauseMode.AT_ONCE if request.at_once else PauseMode.AFTER_ROUND
+        session = await self._service.pause(current_caller().tenant_id, session_id, mode, key)
+        return pb.PauseLoopResponse(session=converters.session_to_proto(session))
+
+    async def ResumeLoop(self, request: pb.ResumeLoopRequest, context: Any) -> pb.ResumeLoopResponse:
+        """Hands a session back to its loop."""
+        session_id, key = validation.session_id(request.name), await request_key(request)
+        session = await self._service.resume(current_caller().tenant_id, session_id, key)
+        return pb.ResumeLoopResponse(session=converters.session_to_proto(session))
+
     async def CancelLoop(self, request: pb.CancelLoopRequest, context: Any) -> pb.CancelLoopResponse:
         """Stops the loop or round of a session."""
-        session = await self._service.cancel(validation.session_id(request.name))
+        session_id, key = validation.session_id(request.name), await request_key(request)
+        session = await self._service.cancel(current_caller().tenant_id, session_id, key)
         return pb.CancelLoopResponse(session=converters.session_to_proto(session))
 
     async def SubmitFeedback(self, request: pb.SubmitFeedbackRequest, context: Any) -> pb.SubmitFeedbackResponse:
         """Records feedback and revises a prompt by it."""
         revision = await self._service.submit_feedback(
+            current_caller().tenant_id,
             validation.session_id(request.name),
             request.text,
             _aspect(request.aspect),
@@ -102,7 +123,10 @@ class SessionServicer(session_service_pb2_grpc.SessionServiceServicer):
     async def RankImages(self, request: pb.RankImagesRequest, context: Any) -> pb.RankImagesResponse:
         """Records an order of candidates."""
         ranking = await self._service.rank(
-            validation.session_id(request.name), request.candidate_ids, await request_key(request)
+            current_caller().tenant_id,
+            validation.session_id(request.name),
+            request.candidate_ids,
+            await request_key(request),
         )
         return pb.RankImagesResponse(ranking=converters.ranking_to_proto(ranking))
 
@@ -110,12 +134,13 @@ class SessionServicer(session_service_pb2_grpc.SessionServiceServicer):
         self, request: pb.WatchSessionRequest, context: Any
     ) -> AsyncIterator[pb.WatchSessionResponse]:
         """Streams a snapshot at the cursor, then every later event."""
-        session_id = validation.session_id(request.name)
+        tenant_id, session_id = current_caller().tenant_id, validation.session_id(request.name)
         position = tokens.decode_cursor(session_id, request.after_cursor)
-        history = await self._service.snapshot(session_id, position)
+        history = await self._service.snapshot(tenant_id, session_id, position)
         show = history.session.settings.show_scores
         yield pb.WatchSessionResponse(event=converters.snapshot_to_proto(history))
-        events = self._service.follow(session_id, position, until_idle=request.until_idle)
+        position = history.session.last_event_sequence
+        events = self._service.follow(tenant_id, session_id, position, until_idle=request.until_idle)
         async with aclosing(cast(Any, events)):
             async for event in events:
                 position = event.sequence or position

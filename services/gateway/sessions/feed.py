@@ -28,8 +28,10 @@ class Subscription:
 
     async def wait(self) -> list[CandidateProgress]:
         """Sleeps until woken or until it is time to look anyway; returns the newest progress of each candidate."""
+        # Not wait_for, which may lose a cancellation in Python 3.11.
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), POLL_SECONDS)
+            async with asyncio.timeout(POLL_SECONDS):
+                await self._woken.wait()
         self._woken.clear()
         progress, self._progress = list(self._progress.values()), {}
         return progress
@@ -43,16 +45,18 @@ class Feed:
         self._subscriptions: defaultdict[str, set[Subscription]] = defaultdict(set)
 
     @contextmanager
-    def subscribed(self, session_id: str) -> Iterator[Subscription]:
-        """A subscription for as long as the block runs."""
+    def subscribed(self, *ids: str) -> Iterator[Subscription]:
+        """A subscription to sessions, or to a race and its sessions, for as long as the block runs."""
         subscription = Subscription()
-        self._subscriptions[session_id].add(subscription)
+        for one in ids:
+            self._subscriptions[one].add(subscription)
         try:
             yield subscription
         finally:
-            self._subscriptions[session_id].discard(subscription)
-            if not self._subscriptions[session_id]:
-                del self._subscriptions[session_id]
+            for one in ids:
+                self._subscriptions[one].discard(subscription)
+                if not self._subscriptions[one]:
+                    del self._subscriptions[one]
 
     def wake(self, session_id: str) -> None:
         """Wakes the watchers of a session; of every session if the id is empty."""

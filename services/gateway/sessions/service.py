@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from services.common.errors import LikenessError, NotFoundError, PreconditionError, Reason
+from services.common.errors import LikenessError, NotFoundError, OutOfRangeError, PreconditionError, Reason
 from services.common.profile import Profile
 from services.common.telemetry import get_logger
 from services.gateway import domain
@@ -25,8 +25,9 @@ from services.gateway.sessions.validation import LoopInput, SettingsInput
 from services.gateway.sessions.watching import Watcher
 from services.gateway.store.codec import decode
 from services.gateway.store.images import ImageRepository
+from services.gateway.store.interventions import PauseMode
 from services.gateway.store.requests import RequestKey, RequestRepository
-from services.gateway.store.runs import Begun
+from services.gateway.store.run_state import Begun
 from services.gateway.store.sessions import FullSession, Revision, SessionRepository
 
 log = get_logger(__name__)
@@ -63,6 +64,7 @@ class SessionService:
 
     async def create(
         self,
+        tenant_id: str,
         *,
         target_data: bytes | None,
         target_hash: str,
@@ -73,6 +75,7 @@ class SessionService:
         """Creates a session; nothing is stored unless everything is valid.
 
         Args:
+            tenant_id: Whose it is to be.
             target_data: Encoded target, or None.
             target_hash: Content hash of a stored picture, used if there are no bytes.
             asked: Settings.
@@ -85,7 +88,7 @@ class SessionService:
         validation.text("display_name", display_name, most=most, required=False)
         if target_data is None:
             found = validation.content_hash("target.content_hash", target_hash)
-            target = await self._images.find(found, field="target.content_hash")
+            target = await self._images.find(tenant_id, found, field="target.content_hash")
         else:
             target = await image_info(target_data, field="target")
         metrics, models = await asyncio.gather(self._catalog.scoring.metrics(), self._catalog.generator.list_models())
@@ -99,39 +102,42 @@ class SessionService:
             state=domain.SessionState.WAITING,
             create_time=now,
             update_time=now,
+            tenant_id=tenant_id,
         )
         return await self._sessions.create(session, target_data, key)
 
-    async def get(self, session_id: str) -> FullSession:
+    async def get(self, tenant_id: str, session_id: str) -> FullSession:
         """A session with rounds and rankings."""
-        return await self._sessions.get_full(session_id)
+        return await self._sessions.get_full(tenant_id, session_id)
 
-    async def shows_scores(self, session_id: str) -> bool:
+    async def shows_scores(self, tenant_id: str, session_id: str) -> bool:
         """Whether the session's scores are sent to callers."""
-        return (await self._sessions.get(session_id)).settings.show_scores
+        return (await self._sessions.get(tenant_id, session_id)).settings.show_scores
 
-    async def list_page(self, page_size: int, page_token: str) -> tuple[list[domain.Session], str]:
+    async def list_page(self, tenant_id: str, page_size: int, page_token: str) -> tuple[list[domain.Session], str]:
         """A page of sessions, newest first, and the token of the next page ("" on the last)."""
         size = validation.page_size(page_size)
         # One more than the page tells whether there is a next one.
-        found = await self._sessions.list_page(size + 1, tokens.decode_page_token(page_token))
+        found = await self._sessions.list_page(tenant_id, size + 1, tokens.decode_page_token(page_token))
         page = found[:size]
         token = tokens.encode_page_token(page[-1].create_time, page[-1].id) if len(found) > size else ""
         return page, token
 
-    async def delete(self, session_id: str) -> None:
+    async def delete(self, tenant_id: str, session_id: str, key: RequestKey | None = None) -> None:
         """Deletes a session, cancelling it first, and the pictures that nothing else uses."""
-        while (hashes := await self._sessions.delete(session_id)) is None:
+        if await self._requests.find(key) is not None:
+            return
+        while (hashes := await self._sessions.delete(tenant_id, session_id, key)) is None:
             with suppress(PreconditionError):
-                await self.cancel(session_id)
+                await self.cancel(tenant_id, session_id)
         try:
-            await self._images.collect(hashes)
+            await self._images.collect(tenant_id, hashes)
         except LikenessError as error:
             # The session is gone; the runner's housekeeping collects its pictures later.
             log.warning("collect_failed", reason=error.reason.value)
 
     async def submit_prompt(
-        self, session_id: str, prompt: str, image_count: int | None, key: RequestKey | None
+        self, tenant_id: str, session_id: str, prompt: str, image_count: int | None, key: RequestKey | None
     ) -> AsyncIterator[domain.SessionEvent]:
         """Starts a round for a person's prompt and follows it until the session stops running.
 
@@ -145,61 +151,88 @@ class SessionService:
             image_budget=count,
             first_prompt=validation.text("prompt", prompt),
         )
-        begun = await self._runner.begin(session_id, loop, key)
-        async for event in self._watcher.follow(session_id, begun.sequence - 1, live=True):
+        begun = await self._runner.begin(tenant_id, session_id, loop, key)
+        async for event in self._watcher.follow(tenant_id, session_id, begun.sequence - 1, live=True):
             yield event
             if event.sequence > begun.sequence and is_end(event):
                 return
 
-    async def start_loop(self, session_id: str, asked: LoopInput, key: RequestKey | None) -> domain.Session:
+    async def start_loop(
+        self, tenant_id: str, session_id: str, asked: LoopInput, key: RequestKey | None
+    ) -> domain.Session:
         """Starts an automatic loop; returns the session, running."""
         if (stored := await self._requests.find(key)) is not None:
             return decode(Begun, stored).session
-        session = await self._sessions.get(session_id)
+        session = await self._sessions.get(tenant_id, session_id)
         strategies = await self._catalog.refiner.list_strategies()
         loop = validation.loop_settings(asked, self._catalog.profile.defaults, strategies)
-        return (await self._runner.begin(session.id, loop, key)).session
+        return (await self._runner.begin(tenant_id, session.id, loop, key)).session
 
-    async def cancel(self, session_id: str) -> domain.Session:
+    async def cancel(self, tenant_id: str, session_id: str, key: RequestKey | None = None) -> domain.Session:
         """Cancels what the session runs and waits for its end; returns the session, no longer running."""
-        session = await self._sessions.get(session_id)
-        await self._runner.request_cancel(session_id)
-        async for event in self._watcher.follow(session_id, session.last_event_sequence):
-            if is_end(event):
-                break
-        return await self._sessions.get(session_id)
+        return await self._ended(tenant_id, await self._runner.request_cancel(tenant_id, session_id, key))
+
+    async def pause(
+        self, tenant_id: str, session_id: str, mode: PauseMode, key: RequestKey | None = None
+    ) -> domain.Session:
+        """Stops the session's loop for a person and waits until it stands; returns the session, no longer running."""
+        return await self._ended(tenant_id, await self._runner.request_pause(tenant_id, session_id, mode, key))
+
+    async def resume(self, tenant_id: str, session_id: str, key: RequestKey | None = None) -> domain.Session:
+        """Goes on with the paused loop; returns the session, running."""
+        return (await self._runner.resume(tenant_id, session_id, key)).session
+
+    async def _ended(self, tenant_id: str, asked: Begun) -> domain.Session:
+        """The session as it was at its first end after this: the same for each call with the same request id."""
+        session_id = asked.session.id
+        with suppress(OutOfRangeError):
+            async for event in self._watcher.follow(tenant_id, session_id, asked.sequence):
+                if is_end(event):
+                    return (await self._watcher.snapshot(tenant_id, session_id, event.sequence)).session
+        return await self._sessions.get(tenant_id, session_id)
 
     async def submit_feedback(
-        self, session_id: str, words: str, aspect: domain.Aspect | None, candidate_id: str, key: RequestKey | None
+        self,
+        tenant_id: str,
+        session_id: str,
+        words: str,
+        aspect: domain.Aspect | None,
+        candidate_id: str,
+        key: RequestKey | None,
     ) -> Revision:
         """Records feedback and revises a prompt by it; the next loop starts from the revised prompt."""
         if (stored := await self._requests.find(key)) is not None:
             return decode(Revision, stored)
         feedback = domain.Feedback(validation.text("text", words), aspect)
-        full = await self._sessions.get_full(session_id)
+        full = await self._sessions.get_full(tenant_id, session_id)
         if full.session.state is domain.SessionState.RUNNING:
             raise PreconditionError(Reason.SESSION_BUSY, "the session is running", field="name")
         prompt = _prompt_of(full, candidate_id)
         revision = Revision("", ())
         if prompt:
-            strategy = self._catalog.profile.defaults.strategy
+            paused = full.session.paused
+            strategy = paused.settings.strategy if paused else self._catalog.profile.defaults.strategy
             revised = await self._catalog.refiner.revise(
                 strategy, prompt, feedback, request_id=f"{session_id}-feedback"
             )
             revision = Revision(*storable(revised))
-        return await self._sessions.add_feedback(session_id, feedback, revision, key)
+        return await self._sessions.add_feedback(tenant_id, session_id, feedback, revision, key)
 
-    async def rank(self, session_id: str, candidate_ids: Sequence[str], key: RequestKey | None) -> domain.Ranking:
+    async def rank(
+        self, tenant_id: str, session_id: str, candidate_ids: Sequence[str], key: RequestKey | None
+    ) -> domain.Ranking:
         """Records an order of candidates."""
-        return await self._sessions.add_ranking(session_id, validation.candidate_order(candidate_ids), key)
+        return await self._sessions.add_ranking(tenant_id, session_id, validation.candidate_order(candidate_ids), key)
 
-    async def snapshot(self, session_id: str, sequence: int) -> History:
+    async def snapshot(self, tenant_id: str, session_id: str, sequence: int) -> History:
         """The session as it was at a position of its log."""
-        return await self._watcher.snapshot(session_id, sequence)
+        return await self._watcher.snapshot(tenant_id, session_id, sequence)
 
-    def follow(self, session_id: str, sequence: int, *, until_idle: bool) -> AsyncIterator[domain.SessionEvent]:
+    def follow(
+        self, tenant_id: str, session_id: str, sequence: int, *, until_idle: bool
+    ) -> AsyncIterator[domain.SessionEvent]:
         """Events after a position, then live ones."""
-        return self._watcher.follow(session_id, sequence, until_idle=until_idle, live=True)
+        return self._watcher.follow(tenant_id, session_id, sequence, until_idle=until_idle, live=True)
 
 
 def is_end(event: domain.SessionEvent) -> bool:

@@ -21,6 +21,7 @@ MAX_METRICS = 32
 MAX_ROUNDS = 100
 MAX_CANDIDATES = 64
 MAX_IMAGE_BUDGET = MAX_ROUNDS * MAX_CANDIDATES
+MAX_SECONDS_BUDGET = 7 * 24 * 3600
 MAX_GUIDANCE_SCALE = 50.0
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 200
@@ -55,6 +56,7 @@ class LoopInput:
     image_budget: int | None = None
     first_prompt: str = ""
     fresh_noise: bool = False
+    seconds_budget: float | None = None
 
 
 def session_id(name: str) -> str:
@@ -120,9 +122,14 @@ def candidate_order(values: Sequence[str]) -> tuple[str, ...]:
 
 
 def session_settings(
-    asked: SettingsInput, defaults: Defaults, metrics: MetricCatalog, models: Sequence[ModelInfo]
+    asked: SettingsInput,
+    defaults: Defaults,
+    metrics: MetricCatalog,
+    models: Sequence[ModelInfo],
+    *,
+    at: str = "settings",
 ) -> SessionSettings:
-    """Session settings with every default filled in.
+    """Session settings with every default filled in; errors are blamed on fields of `at`.
 
     Default metrics that the scorer lacks (lpips-squeeze without weights) are left out. If metrics are named but no
     selection metrics, the profile's that are among them select; if none is, all of them do.
@@ -132,21 +139,21 @@ def session_settings(
         NotFoundError: METRIC_NOT_FOUND or MODEL_NOT_FOUND.
         UnavailableError: the scorer offers no default metric, or no generator model is loaded.
     """
-    chosen = _metrics("settings.metrics", asked.metrics, metrics) or _offered(defaults.metrics, metrics)
-    selection = _metrics("settings.selection_metrics", asked.selection_metrics, metrics)
+    chosen = metric_ids(f"{at}.metrics", asked.metrics, metrics) or offered_defaults(defaults.metrics, metrics)
+    selection = metric_ids(f"{at}.selection_metrics", asked.selection_metrics, metrics)
     outside = next((one for one in selection if one not in chosen), None)
     if outside is not None:
         problem = f"{outside!r} is not among the metrics"
-        raise InvalidInputError("settings.selection_metrics", problem, allowed=", ".join(chosen))
+        raise InvalidInputError(f"{at}.selection_metrics", problem, allowed=", ".join(chosen))
     selection = selection or tuple(one for one in defaults.selection_metrics if one in chosen) or chosen
-    model = _model(asked.generator_model, models)
+    model = generator_model(f"{at}.generator_model", asked.generator_model, models)
     limits = model.limits
     steps = asked.steps
     if steps is not None:
-        steps = _whole("settings.steps", steps, 1, limits.max_steps if limits else 1000)
+        steps = _whole(f"{at}.steps", steps, 1, limits.max_steps if limits else 1000)
     guidance = asked.guidance_scale
     if guidance is not None:
-        guidance = _number("settings.guidance_scale", guidance, 0.0, MAX_GUIDANCE_SCALE)
+        guidance = _number(f"{at}.guidance_scale", guidance, 0.0, MAX_GUIDANCE_SCALE)
     return SessionSettings(
         metrics=chosen,
         selection_metrics=selection,
@@ -158,28 +165,34 @@ def session_settings(
     )
 
 
-def loop_settings(asked: LoopInput, defaults: Defaults, strategies: Sequence[StrategyInfo]) -> LoopSettings:
-    """Loop settings with every default filled in.
+def loop_settings(
+    asked: LoopInput, defaults: Defaults, strategies: Sequence[StrategyInfo], *, at: str = "settings"
+) -> LoopSettings:
+    """Loop settings with every default filled in; errors are blamed on fields of `at`.
 
     Raises:
         InvalidInputError: a value is not allowed.
         NotFoundError: STRATEGY_NOT_FOUND.
     """
-    rounds = _whole("settings.rounds", asked.rounds, 1, MAX_ROUNDS, default=defaults.rounds)
-    candidates = _whole("settings.candidates", asked.candidates, 1, MAX_CANDIDATES, default=defaults.candidates)
-    budget = _whole("settings.image_budget", asked.image_budget, 1, MAX_IMAGE_BUDGET, default=rounds * candidates)
+    rounds = _whole(f"{at}.rounds", asked.rounds, 1, MAX_ROUNDS, default=defaults.rounds)
+    candidates = _whole(f"{at}.candidates", asked.candidates, 1, MAX_CANDIDATES, default=defaults.candidates)
+    budget = _whole(f"{at}.image_budget", asked.image_budget, 1, MAX_IMAGE_BUDGET, default=rounds * candidates)
     target = asked.target_score
     if target is not None and not 0.0 < target <= 1.0:
-        raise InvalidInputError("settings.target_score", f"is {target}", allowed="above 0 and at most 1")
+        raise InvalidInputError(f"{at}.target_score", f"is {target}", allowed="above 0 and at most 1")
+    seconds = asked.seconds_budget
+    if seconds is not None and not 0.0 < seconds <= MAX_SECONDS_BUDGET:
+        allowed = f"above 0 and at most {MAX_SECONDS_BUDGET:,}"
+        raise InvalidInputError(f"{at}.seconds_budget", f"is {seconds}", allowed=allowed)
     plateau = asked.plateau_rounds
     if plateau is not None:
-        plateau = _whole("settings.plateau_rounds", plateau, 1, MAX_ROUNDS)
+        plateau = _whole(f"{at}.plateau_rounds", plateau, 1, MAX_ROUNDS)
     gain = LoopSettings.plateau_gain if asked.plateau_gain is None else asked.plateau_gain
-    first_prompt = text("settings.first_prompt", asked.first_prompt, required=False)
+    first_prompt = text(f"{at}.first_prompt", asked.first_prompt, required=False)
     known = [one.id for one in strategies]
     strategy = asked.strategy or defaults.strategy
     if strategy not in known:
-        raise NotFoundError(Reason.STRATEGY_NOT_FOUND, "strategy", strategy, field="settings.strategy", known=known)
+        raise NotFoundError(Reason.STRATEGY_NOT_FOUND, "strategy", strategy, field=f"{at}.strategy", known=known)
     return LoopSettings(
         strategy=strategy,
         rounds=rounds,
@@ -187,13 +200,20 @@ def loop_settings(asked: LoopInput, defaults: Defaults, strategies: Sequence[Str
         image_budget=budget,
         target_score=target,
         plateau_rounds=plateau,
-        plateau_gain=_number("settings.plateau_gain", gain, 0.0, 1.0),
+        plateau_gain=_number(f"{at}.plateau_gain", gain, 0.0, 1.0),
         first_prompt=first_prompt if first_prompt.strip() else "",
         fresh_noise=asked.fresh_noise,
+        seconds_budget=seconds,
     )
 
 
-def _metrics(field: str, asked: Sequence[str], known: MetricCatalog) -> tuple[str, ...]:
+def metric_ids(field: str, asked: Sequence[str], known: MetricCatalog) -> tuple[str, ...]:
+    """Metrics, each known and named once; of a personal one only the id is checked.
+
+    Raises:
+        InvalidInputError: a profile cannot be called so, a metric comes twice, or there are too many.
+        NotFoundError: METRIC_NOT_FOUND.
+    """
     if len(asked) > MAX_METRICS:
         raise InvalidInputError(field, f"has {len(asked)} metrics", allowed=f"1 to {MAX_METRICS}")
     if len(set(asked)) < len(asked):
@@ -207,14 +227,21 @@ def _metrics(field: str, asked: Sequence[str], known: MetricCatalog) -> tuple[st
     return tuple(asked)
 
 
-def _offered(defaults: Sequence[str], known: MetricCatalog) -> tuple[str, ...]:
+def offered_defaults(defaults: Sequence[str], known: MetricCatalog) -> tuple[str, ...]:
+    """Those of the default metrics that the scorer has. Raises UnavailableError (MODEL_UNAVAILABLE) without any."""
     offered = tuple(one for one in defaults if one in known.offered)
     if not offered:
         raise UnavailableError(Reason.MODEL_UNAVAILABLE, "the scorer offers none of the profile's default metrics")
     return offered
 
 
-def _model(asked: str, models: Sequence[ModelInfo]) -> ModelInfo:
+def generator_model(field: str, asked: str, models: Sequence[ModelInfo]) -> ModelInfo:
+    """A generator model that can be used, the default if none is asked for.
+
+    Raises:
+        NotFoundError: MODEL_NOT_FOUND.
+        UnavailableError: MODEL_UNAVAILABLE.
+    """
     usable = [one for one in models if one.load_state is not LoadState.FAILED]
     if not usable:
         raise UnavailableError(Reason.MODEL_UNAVAILABLE, "no generator model is loaded")
@@ -222,11 +249,11 @@ def _model(asked: str, models: Sequence[ModelInfo]) -> ModelInfo:
         return usable[0]
     for one in models:
         if one.id == asked and one not in usable:
-            raise UnavailableError(Reason.MODEL_UNAVAILABLE, one.load_problem, field="settings.generator_model")
+            raise UnavailableError(Reason.MODEL_UNAVAILABLE, one.load_problem, field=field)
         if one.id == asked:
             return one
     known = [one.id for one in models]
-    raise NotFoundError(Reason.MODEL_NOT_FOUND, "model", asked, field="settings.generator_model", known=known)
+    raise NotFoundError(Reason.MODEL_NOT_FOUND, "model", asked, field=field, known=known)
 
 
 def _whole(field: str, value: int | None, least: int, most: int, *, default: int = 0) -> int:

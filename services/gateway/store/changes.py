@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, func, insert, select, update
+from sqlalchemy import ColumnElement, RowMapping, and_, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.common.errors import NotFoundError, PreconditionError, Reason
 from services.gateway import domain
-from services.gateway.store import rows, tables
+from services.gateway.store import race_entries, rows, tables
 from services.gateway.store.codec import encode, encode_event
 from services.gateway.store.notifications import EVENTS_CHANNEL
 
@@ -38,6 +38,12 @@ class Change:
             message = "the session is running; wait until it is done, or cancel it"
             raise PreconditionError(Reason.SESSION_BUSY, message, field="name")
 
+    def seconds_spent(self) -> float:
+        """Seconds that the run has run until now, by the database's clock; pauses do not count."""
+        since = self.row["run_start_time"]
+        running = (self.now - since).total_seconds() if since is not None else 0.0
+        return float(self.row["run_seconds"]) + max(0.0, running)
+
     def set(self, **values: Any) -> None:
         """Columns of the session to write at the end."""
         self._values.update(values)
@@ -54,12 +60,24 @@ class Change:
         state: domain.SessionState,
         stop_reason: domain.StopReason | None = None,
         error: domain.ItemError | None = None,
+        paused: domain.PausedLoop | None = None,
     ) -> None:
-        """Changes the state, with its event."""
+        """Changes the state, with its event; `paused` is the loop that stands still."""
         self.set(state=state.value, stop_reason=stop_reason and stop_reason.value, error=encode(error))
+        self.set(paused=encode(paused), cancel_requested=False, pause_requested=None)
         if state is not domain.SessionState.RUNNING:
-            self.set(lease_owner=None, lease_expire_time=None, cancel_requested=False)
-        self.emit(domain.StateChanged(state, stop_reason, error))
+            self.set(lease_owner=None, lease_expire_time=None)
+        self.emit(domain.StateChanged(state, stop_reason, error, paused))
+
+    def end_run(
+        self,
+        state: domain.SessionState,
+        stop_reason: domain.StopReason | None = None,
+        error: domain.ItemError | None = None,
+    ) -> None:
+        """Ends what is running. After a person's round in a paused session the loop stands still as before."""
+        paused = self.session.paused
+        self.set_state(state if paused is None else domain.SessionState.PAUSED, stop_reason, error, paused)
 
     async def flush(self) -> None:
         """Writes the row and the events, and wakes watchers when the transaction commits."""
@@ -79,6 +97,11 @@ class Change:
                 ],
             )
             await self.connection.execute(select(func.pg_notify(EVENTS_CHANNEL, session_id)))
+            for one in self.events:
+                if isinstance(one.body, domain.StateChanged):
+                    await race_entries.run_ended(
+                        self.connection, one.body, self.session, seconds=self.seconds_spent(), now=self.now
+                    )
         if self._values:
             await self.connection.execute(
                 update(tables.sessions).where(tables.sessions.c.id == session_id).values(**self._values)
@@ -86,25 +109,51 @@ class Change:
 
 
 @asynccontextmanager
-async def locked(connection: AsyncConnection, session_id: str, token: int | None = None) -> AsyncIterator[Change]:
-    """Locks a session's row until the transaction ends, and writes the change if the body succeeds.
+async def locked(connection: AsyncConnection, session_id: str, token: int) -> AsyncIterator[Change]:
+    """Locks a session's row for whoever runs it until the transaction ends, and writes the change if the body succeeds.
 
     Args:
         connection: An open transaction.
         session_id: The session.
-        token: Fencing token of whoever runs the session; None for changes that need no lease.
+        token: Fencing token of the lease.
 
     Raises:
-        NotFoundError: SESSION_NOT_FOUND (without a token).
         LeaseLostError: the token is not the newest, or the session is gone.
     """
-    query = rows.select_sessions().add_columns(func.clock_timestamp().label("now"))
-    query = query.where(tables.sessions.c.id == session_id).with_for_update(of=tables.sessions)
-    row = (await connection.execute(query)).mappings().one_or_none()
-    if token is not None and (row is None or row["lease_token"] != token):
+    row = await _lock(connection, tables.sessions.c.id == session_id)
+    if row is None or row["lease_token"] != token:
         raise LeaseLostError(session_id)
+    async with _changing(connection, row) as change:
+        yield change
+
+
+@asynccontextmanager
+async def owned(connection: AsyncConnection, tenant_id: str, session_id: str) -> AsyncIterator[Change]:
+    """As `locked`, for the tenant whose session it is, whoever runs it.
+
+    Raises:
+        NotFoundError: SESSION_NOT_FOUND, also for another tenant's session.
+    """
+    row = await _lock(connection, is_session(tenant_id, session_id))
     if row is None:
         raise session_not_found(session_id)
+    async with _changing(connection, row) as change:
+        yield change
+
+
+def is_session(tenant_id: str, session_id: str) -> ColumnElement[bool]:
+    """A tenant's session of this id."""
+    return and_(tables.sessions.c.id == session_id, tables.sessions.c.tenant_id == tenant_id)
+
+
+async def _lock(connection: AsyncConnection, which: ColumnElement[bool]) -> RowMapping | None:
+    query = rows.select_sessions().add_columns(func.clock_timestamp().label("now"))
+    query = query.where(which).with_for_update(of=tables.sessions)
+    return (await connection.execute(query)).mappings().one_or_none()
+
+
+@asynccontextmanager
+async def _changing(connection: AsyncConnection, row: RowMapping) -> AsyncIterator[Change]:
     # Never before the last event, even if the clock was set back or the lock was waited for.
     change = Change(connection, row, max(row["now"], row["update_time"]))
     yield change

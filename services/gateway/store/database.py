@@ -17,6 +17,8 @@ from services.common.errors import Reason, UnavailableError
 POOL_SIZE = 16
 POOL_TIMEOUT_SECONDS = 10
 CONNECT_TIMEOUT_SECONDS = 5
+IDLE_TRANSACTION_SECONDS = 10
+"""How long a transaction may do nothing: a gateway that is frozen in the middle of one must not keep its locks."""
 
 _UNREACHABLE = (
     OSError,
@@ -30,6 +32,9 @@ _UNREACHABLE = (
     InterfaceError,
     PoolTimeoutError,
 )
+_AWAY = ("08", "53", "57P", "25P03")
+"""Beginnings of SQLSTATE: connection lost, out of memory, disk or connections, starting up or shutting down, idle too
+long. SQLAlchemy knows only some of them as errors of their own."""
 
 
 class Database:
@@ -43,7 +48,10 @@ class Database:
             pool_timeout=POOL_TIMEOUT_SECONDS,
             # After a restart of the server the pool holds dead connections: test before use.
             pool_pre_ping=True,
-            connect_args={"timeout": CONNECT_TIMEOUT_SECONDS},
+            connect_args={
+                "timeout": CONNECT_TIMEOUT_SECONDS,
+                "server_settings": {"idle_in_transaction_session_timeout": f"{IDLE_TRANSACTION_SECONDS}s"},
+            },
         )
         # Of the same pool.
         self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -94,7 +102,8 @@ def _answering() -> Iterator[None]:
     except _UNREACHABLE as error:
         raise _unavailable() from error
     except DBAPIError as error:
-        if error.connection_invalidated:
+        state = getattr(error.orig, "sqlstate", None) or ""
+        if error.connection_invalidated or state.startswith(_AWAY):
             raise _unavailable() from error
         raise
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import and_, func, or_, select, update
 
-from services.common.errors import PreconditionError, Reason
 from services.gateway import domain
 from services.gateway.loops.state import Lease
 from services.gateway.store import tables
-from services.gateway.store.changes import locked
 from services.gateway.store.database import Database
-from services.gateway.store.notifications import CANCEL_CHANNEL
+from services.gateway.store.notifications import LEASES_CHANNEL
 
-LEASE_SECONDS = 8.0
-"""How long a gateway that died keeps its sessions."""
+LEASE_SECONDS = 6.0
+"""How long a gateway that died keeps its sessions. Others look for them every quarter of it: a loop stands still for
+7.5 s at most."""
 
 _table = tables.sessions
 
@@ -29,6 +29,21 @@ def lease_values(owner: str) -> dict[str, Any]:
         "lease_expire_time": func.clock_timestamp() + timedelta(seconds=LEASE_SECONDS),
         "lease_token": _table.c.lease_token + 1,
     }
+
+
+@dataclass(frozen=True)
+class Renewed:
+    """A lease that goes on.
+
+    Attributes:
+        token: Its token.
+        stops_now: Whether the run is to be interrupted: cancelled, or paused at once.
+        pauses: Whether a person wants to take over, at once or after the round under way.
+    """
+
+    token: int
+    stops_now: bool
+    pauses: bool
 
 
 class LeaseRepository:
@@ -56,21 +71,24 @@ class LeaseRepository:
             )
             return [Lease(row.id, row.lease_token) for row in claimed]
 
-    async def renew(self, owner: str) -> dict[str, tuple[int, bool]]:
-        """Prolongs every lease of `owner`.
-
-        Returns:
-            Token and whether a cancel was requested, by session id. A session that is missing here was lost.
-        """
+    async def renew(self, owner: str) -> dict[str, Renewed]:
+        """Prolongs every lease of `owner`; returns them by session id. A session that is missing here was lost."""
         expire_time = func.clock_timestamp() + timedelta(seconds=LEASE_SECONDS)
         async with self._database.transaction() as connection:
             renewed = await connection.execute(
                 update(_table)
                 .where(_table.c.lease_owner == owner, _table.c.state == domain.SessionState.RUNNING.value)
                 .values(lease_expire_time=expire_time)
-                .returning(_table.c.id, _table.c.lease_token, _table.c.cancel_requested)
+                .returning(_table.c.id, _table.c.lease_token, _table.c.cancel_requested, _table.c.pause_requested)
             )
-            return {row.id: (row.lease_token, row.cancel_requested) for row in renewed}
+            return {
+                row.id: Renewed(
+                    row.lease_token,
+                    stops_now=row.cancel_requested or row.pause_requested == "at_once",
+                    pauses=row.pause_requested is not None,
+                )
+                for row in renewed
+            }
 
     async def release(self, owner: str) -> None:
         """Gives every lease of `owner` back, so that another gateway goes on at once."""
@@ -78,21 +96,4 @@ class LeaseRepository:
             await connection.execute(
                 update(_table).where(_table.c.lease_owner == owner).values(lease_owner=None, lease_expire_time=None)
             )
-
-    async def request_cancel(self, session_id: str) -> None:
-        """Asks whoever runs the session to stop; if nobody does, it is stopped here.
-
-        Raises:
-            NotFoundError: SESSION_NOT_FOUND.
-            PreconditionError: SESSION_NOT_RUNNING.
-        """
-        async with self._database.transaction() as connection, locked(connection, session_id) as change:
-            if change.session.state is not domain.SessionState.RUNNING:
-                raise PreconditionError(Reason.SESSION_NOT_RUNNING, "the session is not running", field="name")
-            expire_time = change.row["lease_expire_time"]
-            if expire_time is None or expire_time < change.row["now"]:
-                change.set(lease_token=_table.c.lease_token + 1)
-                change.set_state(domain.SessionState.CANCELLED, domain.StopReason.CANCELLED)
-                return
-            change.set(cancel_requested=True)
-            await connection.execute(select(func.pg_notify(CANCEL_CHANNEL, session_id)))
+            await connection.execute(select(func.pg_notify(LEASES_CHANNEL, "")))

@@ -10,11 +10,19 @@ from services.common.telemetry import get_logger
 from services.gateway.store.database import Database
 
 EVENTS_CHANNEL = "likeness_events"
-"""Payload: id of a session that has new events or is deleted."""
-CANCEL_CHANNEL = "likeness_cancel"
-"""Payload: id of a running session that is to be cancelled."""
+"""Payload: id of a session that has new events or is deleted, or of a race that is."""
+INTERRUPT_CHANNEL = "likeness_interrupt"
+"""Payload: id of a running session that is to be cancelled, or paused at once."""
+LEASES_CHANNEL = "likeness_leases"
+"""Sessions wait for a gateway: one gave its own back (no payload), or a race began (its id)."""
 PROFILES_CHANNEL = "likeness_profiles"
-"""Payload: id of a profile that scores by other weights from now on, or is deleted."""
+"""Payload: owned_name of a profile that scores by other weights from now on, or is deleted."""
+EVALUATIONS_CHANNEL = "likeness_evaluations"
+"""Payload: id of an evaluation that has changed."""
+JOBS_CHANNEL = "likeness_jobs"
+"""Payload: id of an evaluation that nobody is to work on any more; empty if there may be new work."""
+ACCESS_CHANNEL = "likeness_access"
+"""Payload: id of a key, or tenant, that changed."""
 
 _RECONNECT_SECONDS = 1.0
 _PROBE_SECONDS = 30.0
@@ -66,8 +74,10 @@ class Notifications:
                 for callback in self._callbacks.values():
                     callback("")
                 while not broken.is_set():
+                    # Not wait_for, which may lose a cancellation in Python 3.11.
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(broken.wait(), _PROBE_SECONDS)
+                        async with asyncio.timeout(_PROBE_SECONDS):
+                            await broken.wait()
                     if not broken.is_set():
                         # A server that vanished without a word is noticed by asking.
                         await raw.execute("SELECT 1", timeout=_PROBE_SECONDS)

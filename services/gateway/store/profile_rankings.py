@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import ColumnElement, and_, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.common.errors import NotFoundError, PreconditionError, Reason
@@ -13,9 +13,9 @@ from services.gateway.profiles.model import ProfileRanking
 from services.gateway.store.tables import candidates, profile_rankings, rankings, sessions
 
 
-async def read_rankings(connection: AsyncConnection, profile_id: str) -> tuple[ProfileRanking, ...]:
+async def read_rankings(connection: AsyncConnection, tenant_id: str, profile_id: str) -> tuple[ProfileRanking, ...]:
     """Rankings of a profile, oldest first."""
-    query = select(profile_rankings).where(profile_rankings.c.profile_id == profile_id)
+    query = select(profile_rankings).where(_of(tenant_id, profile_id))
     found = await connection.execute(query.order_by(profile_rankings.c.sequence))
     return tuple(
         ProfileRanking(row["target_hash"], tuple(row["picture_hashes"]), tuple(row["places"]), row["source"])
@@ -24,7 +24,7 @@ async def read_rankings(connection: AsyncConnection, profile_id: str) -> tuple[P
 
 
 async def add_rankings(
-    connection: AsyncConnection, profile_id: str, added: Sequence[ProfileRanking], now: datetime
+    connection: AsyncConnection, tenant_id: str, profile_id: str, added: Sequence[ProfileRanking], now: datetime
 ) -> int:
     """Adds rankings to a profile whose row is locked, each in the place of an earlier one of the same session.
 
@@ -32,12 +32,13 @@ async def add_rankings(
         How many the profile has now.
     """
     table = profile_rankings
-    mine, sources = table.c.profile_id == profile_id, [one.source for one in added if one.source]
+    mine, sources = _of(tenant_id, profile_id), [one.source for one in added if one.source]
     await connection.execute(delete(table).where(mine, table.c.source.in_(sources)))
     last = await connection.execute(select(func.coalesce(func.max(table.c.sequence), 0)).where(mine))
     first = last.scalar_one() + 1
     values = [
         {
+            "tenant_id": tenant_id,
             "profile_id": profile_id,
             "sequence": first + index,
             "source": one.source,
@@ -53,14 +54,17 @@ async def add_rankings(
     return int((await connection.execute(select(func.count()).select_from(table).where(mine))).scalar_one())
 
 
-async def read_session_rankings(connection: AsyncConnection, session_ids: Sequence[str]) -> list[ProfileRanking]:
+async def read_session_rankings(
+    connection: AsyncConnection, tenant_id: str, session_ids: Sequence[str]
+) -> list[ProfileRanking]:
     """Newest ranking of each session, in order.
 
     Raises:
         NotFoundError: SESSION_NOT_FOUND, blamed on session_ids[i].
         PreconditionError: NO_RANKINGS, a session has none.
     """
-    columns = select(sessions.c.id, sessions.c.target_hash).where(sessions.c.id.in_(session_ids))
+    columns = select(sessions.c.id, sessions.c.target_hash)
+    columns = columns.where(sessions.c.id.in_(session_ids), sessions.c.tenant_id == tenant_id)
     targets = {row.id: row.target_hash for row in await connection.execute(columns)}
     given = select(rankings.c.session_id, rankings.c.candidate_ids).where(rankings.c.session_id.in_(session_ids))
     # In order, so that the newest of each session is what stays.
@@ -81,3 +85,7 @@ async def read_session_rankings(connection: AsyncConnection, session_ids: Sequen
         places = tuple(float(place) for place in range(1, len(order) + 1))
         found.append(ProfileRanking(targets[one], tuple(pictures[one, id_] for id_ in order), places, one))
     return found
+
+
+def _of(tenant_id: str, profile_id: str) -> ColumnElement[bool]:
+    return and_(profile_rankings.c.tenant_id == tenant_id, profile_rankings.c.profile_id == profile_id)

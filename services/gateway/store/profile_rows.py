@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, and_, select
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.common.errors import NotFoundError, Reason
@@ -80,17 +80,21 @@ def version_values(head: Head, report: FitReport | None) -> Mapping[str, Any]:
     }
 
 
-async def read_profile(connection: AsyncConnection, profile_id: str, *, field: str = "profile_id") -> Profile:
+async def read_profile(
+    connection: AsyncConnection, tenant_id: str, profile_id: str, *, field: str = "profile_id"
+) -> Profile:
     """A profile. Raises NotFoundError (PROFILE_NOT_FOUND), blamed on `field`."""
-    row = (await connection.execute(select_profiles().where(profiles.c.id == profile_id))).mappings().one_or_none()
+    query = select_profiles().where(is_profile(tenant_id, profile_id))
+    row = (await connection.execute(query)).mappings().one_or_none()
     if row is None:
         raise profile_not_found(profile_id, field=field)
     return profile(row)
 
 
-async def read_head(connection: AsyncConnection, profile_id: str, *, field: str) -> Head:
+async def read_head(connection: AsyncConnection, tenant_id: str, profile_id: str, *, field: str) -> Head:
     """Active head of a profile. Raises NotFoundError (PROFILE_NOT_FOUND), blamed on `field`."""
-    row = (await connection.execute(select_heads().where(profiles.c.id == profile_id))).mappings().one_or_none()
+    query = select_heads().where(is_profile(tenant_id, profile_id))
+    row = (await connection.execute(query)).mappings().one_or_none()
     if row is None:
         raise profile_not_found(profile_id, field=field)
     return head(row)
@@ -101,5 +105,14 @@ def profile_not_found(profile_id: str, *, field: str = "profile_id") -> NotFound
     return NotFoundError(Reason.PROFILE_NOT_FOUND, "profile", profile_id, field=field)
 
 
-def _is_active() -> Any:
-    return and_(profile_versions.c.profile_id == profiles.c.id, profile_versions.c.number == profiles.c.active_version)
+def is_profile(tenant_id: str, profile_id: str) -> ColumnElement[bool]:
+    """A tenant's profile of this id."""
+    return and_(profiles.c.tenant_id == tenant_id, profiles.c.id == profile_id)
+
+
+def _is_active() -> ColumnElement[bool]:
+    return and_(
+        profile_versions.c.tenant_id == profiles.c.tenant_id,
+        profile_versions.c.profile_id == profiles.c.id,
+        profile_versions.c.number == profiles.c.active_version,
+    )

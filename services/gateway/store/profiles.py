@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.common.errors import ConflictError, NotFoundError, PreconditionError, Reason
 from services.common.heads import Head
+from services.gateway.profiles.ids import owned_name
 from services.gateway.profiles.model import Album, FitDecision, FitReport, Profile, ProfileRanking, ProfileVersion
 from services.gateway.store import profile_rows as rows
 from services.gateway.store.codec import decode, encode
@@ -69,7 +70,13 @@ class ProfileRepository:
         self._requests = requests
 
     async def create(
-        self, profile_id: str, display_name: str, parent: str, published: Head | None, key: RequestKey | None
+        self,
+        tenant_id: str,
+        profile_id: str,
+        display_name: str,
+        parent: str,
+        published: Head | None,
+        key: RequestKey | None,
     ) -> Profile:
         """Stores a profile, whose version 1 is the parent's active head, or `published` without a parent.
 
@@ -80,11 +87,12 @@ class ProfileRepository:
         async with self._database.transaction() as connection:
             if (stored := await self._requests.reserve(connection, key)) is not None:
                 return decode(Profile, stored)
-            head = published or await _hold_head(connection, parent)
+            head = published or await _hold_head(connection, tenant_id, parent)
             now = await now_of(connection)
             created = await connection.execute(
                 insert_or_skip(profiles)
                 .values(
+                    tenant_id=tenant_id,
                     id=profile_id,
                     display_name=display_name,
                     base_metric=head.backbone.metric,
@@ -103,46 +111,60 @@ class ProfileRepository:
                 raise ConflictError(Reason.PROFILE_EXISTS, message, field="profile_id")
             await connection.execute(
                 insert(profile_versions).values(
-                    profile_id=profile_id, number=1, create_time=now, **rows.version_values(head, None)
+                    tenant_id=tenant_id,
+                    profile_id=profile_id,
+                    number=1,
+                    create_time=now,
+                    **rows.version_values(head, None),
                 )
             )
-            return await self._answer(connection, profile_id, key)
+            return await self._answer(connection, tenant_id, profile_id, key)
 
-    async def get(self, profile_id: str, *, field: str = "profile_id") -> Profile:
+    async def get(self, tenant_id: str, profile_id: str, *, field: str = "profile_id") -> Profile:
         """A profile. Raises NotFoundError (PROFILE_NOT_FOUND), blamed on `field`."""
         async with self._database.transaction() as connection:
-            return await rows.read_profile(connection, profile_id, field=field)
+            return await rows.read_profile(connection, tenant_id, profile_id, field=field)
 
-    async def active_head(self, profile_id: str, *, field: str) -> Head:
+    async def active_head(self, tenant_id: str, profile_id: str, *, field: str) -> Head:
         """Head of a profile's active version. Raises NotFoundError (PROFILE_NOT_FOUND), blamed on `field`."""
         async with self._database.transaction() as connection:
-            return await rows.read_head(connection, profile_id, field=field)
+            return await rows.read_head(connection, tenant_id, profile_id, field=field)
 
-    async def list_page(self, count: int, after: str) -> list[Profile]:
+    async def list_page(self, tenant_id: str, count: int, after: str) -> list[Profile]:
         """At most `count` profiles by id, behind this id."""
-        query = rows.select_profiles().where(profiles.c.id > after).order_by(profiles.c.id).limit(count)
+        query = (
+            rows.select_profiles()
+            .where(profiles.c.tenant_id == tenant_id, profiles.c.id > after)
+            .order_by(profiles.c.id)
+            .limit(count)
+        )
         async with self._database.transaction() as connection:
             return [rows.profile(row) for row in (await connection.execute(query)).mappings()]
 
-    async def list_versions(self, profile_id: str, count: int, before: int | None) -> list[ProfileVersion]:
+    async def list_versions(
+        self, tenant_id: str, profile_id: str, count: int, before: int | None
+    ) -> list[ProfileVersion]:
         """At most `count` versions, newest first, below this number. Raises NotFoundError (PROFILE_NOT_FOUND)."""
-        query = select(*rows.VERSION_COLUMNS).where(profile_versions.c.profile_id == profile_id)
+        mine = (profile_versions.c.tenant_id == tenant_id, profile_versions.c.profile_id == profile_id)
+        query = select(*rows.VERSION_COLUMNS).where(*mine)
         query = query.order_by(profile_versions.c.number.desc()).limit(count)
         if before is not None:
             query = query.where(profile_versions.c.number < before)
         async with self._database.transaction() as connection:
-            await rows.read_profile(connection, profile_id)
+            await rows.read_profile(connection, tenant_id, profile_id)
             return [rows.version(row) for row in (await connection.execute(query)).mappings()]
 
-    async def basis(self, profile_id: str) -> FitBasis:
+    async def basis(self, tenant_id: str, profile_id: str) -> FitBasis:
         """What a fit starts from. Raises NotFoundError (PROFILE_NOT_FOUND)."""
         async with self._database.snapshot() as connection:
-            profile = await rows.read_profile(connection, profile_id)
-            parent = await rows.read_head(connection, profile.parent, field="profile_id") if profile.parent else None
-            rankings = await read_rankings(connection, profile_id)
-            return FitBasis(profile, parent, rankings, await _tastes(connection, profile))
+            profile = await rows.read_profile(connection, tenant_id, profile_id)
+            parent = None
+            if profile.parent:
+                parent = await rows.read_head(connection, tenant_id, profile.parent, field="profile_id")
+            rankings = await read_rankings(connection, tenant_id, profile_id)
+            return FitBasis(profile, parent, rankings, await _tastes(connection, tenant_id, profile))
 
-    async def session_rankings(self, session_ids: Sequence[str]) -> list[ProfileRanking]:
+    async def session_rankings(self, tenant_id: str, session_ids: Sequence[str]) -> list[ProfileRanking]:
         """Newest ranking of each session, in order.
 
         Raises:
@@ -150,10 +172,10 @@ class ProfileRepository:
             PreconditionError: NO_RANKINGS, a session has none.
         """
         async with self._database.snapshot() as connection:
-            return await read_session_rankings(connection, session_ids)
+            return await read_session_rankings(connection, tenant_id, session_ids)
 
     async def add_version(
-        self, basis: FitBasis, added: Addition, head: Head, report: FitReport, key: RequestKey | None
+        self, tenant_id: str, basis: FitBasis, added: Addition, head: Head, report: FitReport, key: RequestKey | None
     ) -> Profile:
         """Stores what was learned from the basis and the addition, and scores by it from now on.
 
@@ -166,21 +188,26 @@ class ProfileRepository:
         async with self._database.transaction() as connection:
             if (stored := await self._requests.reserve(connection, key)) is not None:
                 return decode(Profile, stored)
-            current = await _lock(connection, profile_id)
+            current = await _lock(connection, tenant_id, profile_id)
             if (current.create_time, current.version_count) != (basis.profile.create_time, basis.profile.version_count):
                 raise ProfileChangedError(profile_id)
-            await self._images.keep_for_good(connection, added.content_hashes, added.album)
+            await self._images.keep_for_good(connection, tenant_id, added.content_hashes, added.album)
             now = await now_of(connection)
             await connection.execute(
                 insert(profile_versions).values(
-                    profile_id=profile_id, number=number, create_time=now, **rows.version_values(head, report)
+                    tenant_id=tenant_id,
+                    profile_id=profile_id,
+                    number=number,
+                    create_time=now,
+                    **rows.version_values(head, report),
                 )
             )
-            count = await add_rankings(connection, profile_id, added.rankings, now)
-            await _change(connection, profile_id, active_version=number, version_count=number, ranking_count=count)
-            return await self._answer(connection, profile_id, key)
+            count = await add_rankings(connection, tenant_id, profile_id, added.rankings, now)
+            counts = {"active_version": number, "version_count": number, "ranking_count": count}
+            await _change(connection, tenant_id, profile_id, **counts)
+            return await self._answer(connection, tenant_id, profile_id, key)
 
-    async def activate(self, profile_id: str, number: int, key: RequestKey | None) -> Profile:
+    async def activate(self, tenant_id: str, profile_id: str, number: int, key: RequestKey | None) -> Profile:
         """Scores by a stored version from now on.
 
         Raises:
@@ -190,16 +217,16 @@ class ProfileRepository:
         async with self._database.transaction() as connection:
             if (stored := await self._requests.reserve(connection, key)) is not None:
                 return decode(Profile, stored)
-            current = await _lock(connection, profile_id)
+            current = await _lock(connection, tenant_id, profile_id)
             if not 1 <= number <= current.version_count:
                 hint = f"{profile_id!r} has the versions 1 to {current.version_count}"
                 kind, reason = "profile version", Reason.PROFILE_VERSION_NOT_FOUND
                 raise NotFoundError(reason, kind, str(number), field="version", hint=hint)
             if number != current.active.number:
-                await _change(connection, profile_id, active_version=number)
-            return await self._answer(connection, profile_id, key)
+                await _change(connection, tenant_id, profile_id, active_version=number)
+            return await self._answer(connection, tenant_id, profile_id, key)
 
-    async def delete(self, profile_id: str, key: RequestKey | None) -> None:
+    async def delete(self, tenant_id: str, profile_id: str, key: RequestKey | None) -> None:
         """Deletes a profile with versions and rankings; an absent one is fine. Its pictures stay, as uploaded ones do.
 
         Raises:
@@ -210,46 +237,56 @@ class ProfileRepository:
             if await self._requests.reserve(connection, key) is not None:
                 return
             # Locked before its children are looked for: nobody can take it for a parent meanwhile.
-            await connection.execute(select(profiles.c.id).where(profiles.c.id == profile_id).with_for_update())
-            children = select(profiles.c.id).where(profiles.c.parent == profile_id).order_by(profiles.c.id).limit(1)
+            mine = rows.is_profile(tenant_id, profile_id)
+            await connection.execute(select(profiles.c.id).where(mine).with_for_update())
+            children = select(profiles.c.id).where(profiles.c.tenant_id == tenant_id, profiles.c.parent == profile_id)
+            children = children.order_by(profiles.c.id).limit(1)
             child = (await connection.execute(children)).scalar_one_or_none()
             if child is not None:
                 message = f"profile {profile_id!r} is the parent of {child!r}; delete that one first"
                 raise PreconditionError(Reason.PROFILE_IN_USE, message, field="profile_id")
-            await connection.execute(delete(profiles).where(profiles.c.id == profile_id))
-            await _notify(connection, profile_id)
+            await connection.execute(delete(profiles).where(mine))
+            await _notify(connection, tenant_id, profile_id)
 
-    async def _answer(self, connection: AsyncConnection, profile_id: str, key: RequestKey | None) -> Profile:
-        profile = await rows.read_profile(connection, profile_id)
+    async def _answer(
+        self, connection: AsyncConnection, tenant_id: str, profile_id: str, key: RequestKey | None
+    ) -> Profile:
+        profile = await rows.read_profile(connection, tenant_id, profile_id)
         await self._requests.answer(connection, key, encode(profile))
         return profile
 
 
-async def require_profiles(connection: AsyncConnection, profile_ids: Iterable[str], *, field: str) -> None:
-    """Raises NotFoundError (PROFILE_NOT_FOUND), blamed on `field`, for the first of these ids that no profile has."""
+async def require_profiles(
+    connection: AsyncConnection, tenant_id: str, profile_ids: Iterable[str], *, field: str
+) -> None:
+    """Raises NotFoundError (PROFILE_NOT_FOUND), blamed on `field`, for the first of these that the tenant lacks."""
     wanted = list(profile_ids)
-    found = await connection.execute(select(profiles.c.id).where(profiles.c.id.in_(wanted)))
+    found = await connection.execute(
+        select(profiles.c.id).where(profiles.c.tenant_id == tenant_id, profiles.c.id.in_(wanted))
+    )
     known = set(found.scalars())
     for one in wanted:
         if one not in known:
             raise rows.profile_not_found(one, field=field)
 
 
-async def _lock(connection: AsyncConnection, profile_id: str) -> Profile:
-    await connection.execute(select(profiles.c.id).where(profiles.c.id == profile_id).with_for_update())
+async def _lock(connection: AsyncConnection, tenant_id: str, profile_id: str) -> Profile:
+    query = select(profiles.c.id).where(rows.is_profile(tenant_id, profile_id))
+    await connection.execute(query.with_for_update())
     # Read by a statement of its own: one that waited for the lock would join the version that was active before.
-    return await rows.read_profile(connection, profile_id)
+    return await rows.read_profile(connection, tenant_id, profile_id)
 
 
-async def _hold_head(connection: AsyncConnection, parent: str) -> Head:
+async def _hold_head(connection: AsyncConnection, tenant_id: str, parent: str) -> Head:
     """Active head of a parent, which cannot be deleted until the transaction ends."""
-    query = select(profiles.c.id).where(profiles.c.id == parent)
+    query = select(profiles.c.id).where(rows.is_profile(tenant_id, parent))
     await connection.execute(query.with_for_update(read=True, key_share=True))
-    return await rows.read_head(connection, parent, field="parent")
+    return await rows.read_head(connection, tenant_id, parent, field="parent")
 
 
-async def _tastes(connection: AsyncConnection, profile: Profile) -> tuple[Head, ...]:
+async def _tastes(connection: AsyncConnection, tenant_id: str, profile: Profile) -> tuple[Head, ...]:
     query = rows.select_heads().where(
+        profiles.c.tenant_id == tenant_id,
         profiles.c.id != profile.id,
         profiles.c.parent.is_not_distinct_from(profile.parent or None),
         profiles.c.base_metric == profile.base_metric,
@@ -259,11 +296,11 @@ async def _tastes(connection: AsyncConnection, profile: Profile) -> tuple[Head, 
     return tuple(rows.head(row) for row in (await connection.execute(query)).mappings())
 
 
-async def _change(connection: AsyncConnection, profile_id: str, **values: int) -> None:
-    query = update(profiles).where(profiles.c.id == profile_id)
+async def _change(connection: AsyncConnection, tenant_id: str, profile_id: str, **values: int) -> None:
+    query = update(profiles).where(rows.is_profile(tenant_id, profile_id))
     await connection.execute(query.values(update_time=func.clock_timestamp(), **values))
-    await _notify(connection, profile_id)
+    await _notify(connection, tenant_id, profile_id)
 
 
-async def _notify(connection: AsyncConnection, profile_id: str) -> None:
-    await connection.execute(select(func.pg_notify(PROFILES_CHANNEL, profile_id)))
+async def _notify(connection: AsyncConnection, tenant_id: str, profile_id: str) -> None:
+    await connection.execute(select(func.pg_notify(PROFILES_CHANNEL, owned_name(tenant_id, profile_id))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,10 +17,11 @@ from services.gateway.store.tables import requests
 
 @dataclass(frozen=True)
 class RequestKey:
-    """A caller's id of a request, and the SHA-256 of method and body."""
+    """A caller's id of a request, the SHA-256 of method and body, and whose it is."""
 
     request_id: str
     digest: str
+    tenant_id: str
 
 
 class RequestRepository:
@@ -48,9 +49,15 @@ class RequestRepository:
         expire_time = func.now() + self._ttl
         taken = await connection.execute(
             insert(requests)
-            .values(request_id=key.request_id, digest=key.digest, answer={}, expire_time=expire_time)
+            .values(
+                tenant_id=key.tenant_id,
+                request_id=key.request_id,
+                digest=key.digest,
+                answer={},
+                expire_time=expire_time,
+            )
             .on_conflict_do_update(
-                index_elements=["request_id"],
+                index_elements=["tenant_id", "request_id"],
                 set_={"digest": key.digest, "answer": {}, "expire_time": expire_time},
                 where=requests.c.expire_time < func.now(),
             )
@@ -61,9 +68,7 @@ class RequestRepository:
     async def answer(self, connection: AsyncConnection, key: RequestKey | None, answer: Json) -> None:
         """Stores the answer under a reserved id."""
         if key is not None:
-            await connection.execute(
-                update(requests).where(requests.c.request_id == key.request_id).values(answer=answer)
-            )
+            await connection.execute(update(requests).where(*_is(key)).values(answer=answer))
 
     async def purge(self) -> int:
         """Forgets expired answers; returns how many."""
@@ -73,9 +78,7 @@ class RequestRepository:
 
 
 async def _read(connection: AsyncConnection, key: RequestKey) -> Json | None:
-    query = select(requests.c.digest, requests.c.answer).where(
-        requests.c.request_id == key.request_id, requests.c.expire_time >= func.now()
-    )
+    query = select(requests.c.digest, requests.c.answer).where(*_is(key), requests.c.expire_time >= func.now())
     row = (await connection.execute(query)).one_or_none()
     if row is None:
         return None
@@ -83,3 +86,7 @@ async def _read(connection: AsyncConnection, key: RequestKey) -> Json | None:
         message = "request_id: this id came before with another method or body; use a fresh UUID"
         raise ConflictError(Reason.REQUEST_ID_REUSED, message, field="request_id")
     return row.answer
+
+
+def _is(key: RequestKey) -> tuple[ColumnElement[bool], ...]:
+    return requests.c.tenant_id == key.tenant_id, requests.c.request_id == key.request_id

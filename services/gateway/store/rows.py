@@ -67,6 +67,8 @@ def session(row: RowMapping) -> domain.Session:
         stop_reason=domain.StopReason(row["stop_reason"]) if row["stop_reason"] else None,
         error=decode(domain.ItemError, row["error"]) if row["error"] else None,
         last_event_sequence=row["last_event_sequence"],
+        paused=decode(domain.PausedLoop, row["paused"]) if row["paused"] else None,
+        tenant_id=row["tenant_id"],
     )
 
 

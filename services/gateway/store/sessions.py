@@ -13,7 +13,7 @@ from services.common.errors import InvalidInputError, NotFoundError, Reason
 from services.gateway import domain
 from services.gateway.profiles.ids import profiles_in
 from services.gateway.store import rows, tables
-from services.gateway.store.changes import Change, locked, session_not_found
+from services.gateway.store.changes import Change, is_session, owned, session_not_found
 from services.gateway.store.codec import decode, decode_event, encode
 from services.gateway.store.database import Database, now_of
 from services.gateway.store.images import ImageRepository
@@ -75,15 +75,16 @@ class SessionRepository:
             if (stored := await self._requests.reserve(connection, key)) is not None:
                 return decode(domain.Session, stored)
             if personal := profiles_in(session.settings.metrics):
-                await require_profiles(connection, personal, field="settings.metrics")
+                await require_profiles(connection, session.tenant_id, personal, field="settings.metrics")
             if target is not None:
-                await self._images.keep(connection, target, session.target)
+                await self._images.keep(connection, session.tenant_id, target, session.target)
             else:
-                await self._images.hold(connection, session.target.content_hash)
+                await self._images.hold(connection, session.tenant_id, session.target.content_hash)
             now = await now_of(connection)
             await connection.execute(
                 insert(tables.sessions).values(
                     id=session.id,
+                    tenant_id=session.tenant_id,
                     display_name=session.display_name,
                     target_hash=session.target.content_hash,
                     settings=encode(session.settings),
@@ -92,35 +93,36 @@ class SessionRepository:
                     update_time=now,
                 )
             )
-            created = await _read(connection, session.id)
+            created = await _read(connection, session.tenant_id, session.id)
             await self._requests.answer(connection, key, encode(created))
         return created
 
-    async def get(self, session_id: str) -> domain.Session:
+    async def get(self, tenant_id: str, session_id: str) -> domain.Session:
         """A session. Raises NotFoundError (SESSION_NOT_FOUND)."""
         async with self._database.transaction() as connection:
-            return await _read(connection, session_id)
+            return await _read(connection, tenant_id, session_id)
 
-    async def get_full(self, session_id: str) -> FullSession:
+    async def get_full(self, tenant_id: str, session_id: str) -> FullSession:
         """A session with rounds and rankings of one moment. Raises NotFoundError (SESSION_NOT_FOUND)."""
         async with self._database.snapshot() as connection:
-            session = await _read(connection, session_id)
+            session = await _read(connection, tenant_id, session_id)
             rounds = await read_rounds(connection, session_id)
             query = select(tables.rankings).where(tables.rankings.c.session_id == session_id)
             found = (await connection.execute(query.order_by(tables.rankings.c.sequence))).mappings()
             rankings = tuple(domain.Ranking(tuple(row["candidate_ids"]), row["create_time"]) for row in found)
         return FullSession(session, rounds, rankings)
 
-    async def list_page(self, count: int, before: tuple[datetime, str] | None) -> list[domain.Session]:
+    async def list_page(self, tenant_id: str, count: int, before: tuple[datetime, str] | None) -> list[domain.Session]:
         """At most `count` sessions, newest first, older than the one with this create time and id."""
         table = tables.sessions
-        query = rows.select_sessions().order_by(table.c.create_time.desc(), table.c.id.desc()).limit(count)
+        query = rows.select_sessions().where(table.c.tenant_id == tenant_id)
+        query = query.order_by(table.c.create_time.desc(), table.c.id.desc()).limit(count)
         if before is not None:
             query = query.where(tuple_(table.c.create_time, table.c.id) < tuple_(*before))
         async with self._database.transaction() as connection:
             return [rows.session(row) for row in (await connection.execute(query)).mappings()]
 
-    async def delete(self, session_id: str) -> list[str] | None:
+    async def delete(self, tenant_id: str, session_id: str, key: RequestKey | None = None) -> list[str] | None:
         """Deletes a session that is not running; None if it runs.
 
         Returns:
@@ -129,17 +131,24 @@ class SessionRepository:
         Raises:
             NotFoundError: SESSION_NOT_FOUND.
         """
-        async with self._database.transaction() as connection, locked(connection, session_id) as change:
+        async with self._database.transaction() as connection, owned(connection, tenant_id, session_id) as change:
             if change.session.state is domain.SessionState.RUNNING:
                 return None
-            query = select(tables.candidates.c.image_hash).where(tables.candidates.c.session_id == session_id)
-            hashes = [one for one in (await connection.execute(query)).scalars() if one]
-            await connection.execute(delete(tables.sessions).where(tables.sessions.c.id == session_id))
-            await connection.execute(select(func.pg_notify(EVENTS_CHANNEL, session_id)))
+            await self._requests.reserve(connection, key)
+            await self._requests.answer(connection, key, {"deleted": session_id})
+            return await self.delete_locked(change)
+
+    async def delete_locked(self, change: Change) -> list[str]:
+        """Deletes a locked session; returns as `delete`."""
+        connection, session_id = change.connection, change.session.id
+        query = select(tables.candidates.c.image_hash).where(tables.candidates.c.session_id == session_id)
+        hashes = [one for one in (await connection.execute(query)).scalars() if one]
+        await connection.execute(delete(tables.sessions).where(tables.sessions.c.id == session_id))
+        await connection.execute(select(func.pg_notify(EVENTS_CHANNEL, session_id)))
         return [change.session.target.content_hash, *hashes]
 
     async def add_feedback(
-        self, session_id: str, feedback: domain.Feedback, revision: Revision, key: RequestKey | None
+        self, tenant_id: str, session_id: str, feedback: domain.Feedback, revision: Revision, key: RequestKey | None
     ) -> Revision:
         """Records feedback; the revised prompt is what the next loop starts from.
 
@@ -151,15 +160,17 @@ class SessionRepository:
         async with self._database.transaction() as connection:
             if (stored := await self._requests.reserve(connection, key)) is not None:
                 return decode(Revision, stored)
-            async with locked(connection, session_id) as change:
+            async with owned(connection, tenant_id, session_id) as change:
                 change.require_idle()
                 change.set(next_prompt=revision.prompt or change.row["next_prompt"])
+                if change.session.paused is not None and revision.prompt:
+                    change.set(person_prompt=revision.prompt)
                 change.emit(domain.FeedbackGiven(feedback, revision.prompt))
             await self._requests.answer(connection, key, encode(revision))
         return revision
 
     async def add_ranking(
-        self, session_id: str, candidate_ids: Sequence[str], key: RequestKey | None
+        self, tenant_id: str, session_id: str, candidate_ids: Sequence[str], key: RequestKey | None
     ) -> domain.Ranking:
         """Records an order of candidates.
 
@@ -171,24 +182,25 @@ class SessionRepository:
         async with self._database.transaction() as connection:
             if (stored := await self._requests.reserve(connection, key)) is not None:
                 return decode(domain.Ranking, stored)
-            async with locked(connection, session_id) as change:
+            async with owned(connection, tenant_id, session_id) as change:
                 await _require_candidates(connection, session_id, candidate_ids)
                 ranking = domain.Ranking(tuple(candidate_ids), change.now)
                 await _insert_ranking(change, ranking)
             await self._requests.answer(connection, key, encode(ranking))
         return ranking
 
-    async def events_after(self, session_id: str, sequence: int, limit: int) -> EventPage:
+    async def events_after(self, tenant_id: str, session_id: str, sequence: int, limit: int) -> EventPage:
         """At most `limit` events after a position, in order. Raises NotFoundError (SESSION_NOT_FOUND)."""
         columns = (tables.sessions.c.state, tables.sessions.c.last_event_sequence)
         async with self._database.transaction() as connection:
             # The state is read first: events that it does not know yet can only be newer, never missing.
-            state = (await connection.execute(select(*columns).where(tables.sessions.c.id == session_id))).one_or_none()
+            query = select(*columns).where(is_session(tenant_id, session_id))
+            state = (await connection.execute(query)).one_or_none()
             if state is None:
                 raise session_not_found(session_id)
             table = tables.events
-            query = select(table).where(table.c.session_id == session_id, table.c.sequence > sequence)
-            found = (await connection.execute(query.order_by(table.c.sequence).limit(limit))).mappings().all()
+            later = select(table).where(table.c.session_id == session_id, table.c.sequence > sequence)
+            found = (await connection.execute(later.order_by(table.c.sequence).limit(limit))).mappings().all()
         events = tuple(
             domain.SessionEvent(session_id, row["sequence"], row["create_time"], decode_event(row["body"]))
             for row in found
@@ -204,8 +216,8 @@ async def read_rounds(connection: AsyncConnection, session_id: str) -> tuple[dom
     return rows.rounds(round_rows, candidate_rows)
 
 
-async def _read(connection: AsyncConnection, session_id: str) -> domain.Session:
-    query = rows.select_sessions().where(tables.sessions.c.id == session_id)
+async def _read(connection: AsyncConnection, tenant_id: str, session_id: str) -> domain.Session:
+    query = rows.select_sessions().where(is_session(tenant_id, session_id))
     row = (await connection.execute(query)).mappings().one_or_none()
     if row is None:
         raise session_not_found(session_id)

@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from services.common.errors import Reason, UnavailableError
 from services.common.images import DecodedImage
 from services.common.language_model import LanguageModel, Question
 from services.refiner.domain import (
@@ -46,6 +47,9 @@ class LanguageModelUnderstander:
         data = _json(tree=dataclasses.asdict(tree))
         written = await self._model.ask(Question("write", instructions.WRITE, (data,), schemas.PROMPT))
         prompt = _prompt(written["prompt"]) or tree.base_caption
+        if not prompt:
+            problem = "the language model described the picture in characters that cannot be printed"
+            raise UnavailableError(Reason.LANGUAGE_MODEL_UNAVAILABLE, problem)
         return Description((WeightedCaption(prompt, 1.0),), tree, prompt)
 
 
@@ -114,7 +118,7 @@ class LanguageModelStrategy:
             "critique", instructions.CRITIQUE, (data, request.target.rgb, request.best.rgb), schemas.CRITIQUE
         )
         answer = await self._model.ask(question)
-        feedback = Feedback(" ".join(answer["feedback"].split()), request.aspect, _edits(answer["edits"]))
+        feedback = Feedback(_prompt(answer["feedback"]), request.aspect, _edits(answer["edits"]))
         return Critique(feedback, float(answer["agreement"]))
 
     async def revise(self, prompt: str, feedback: Feedback) -> Revision:

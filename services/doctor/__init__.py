@@ -1,0 +1,1 @@
+"""Checks of the machine that a gateway runs on, for `likeness doctor`."""

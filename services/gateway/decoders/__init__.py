@@ -1,0 +1,1 @@
+"""Pictures that callers send are decoded in processes of their own, within limits of time and memory."""

@@ -1,0 +1,1 @@
+"""Evaluations: many items scored by the same settings, from a stream or from a manifest."""

@@ -1,0 +1,308 @@
+"""One stream of items: reads ahead within bounds, processes in batches, stores many results at once, answers what is
+stored.
+
+Reading, processing, storing and answering go on side by side. Each waits for the next: a caller who reads no answers is
+read no further, and a store that is slow gathers more results for its next transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from services.common.errors import ConflictError, InvalidInputError, LikenessError, OutOfRangeError, Reason
+from services.common.telemetry import counter
+from services.gateway.evaluations import validation
+from services.gateway.evaluations.ledger import Ledger
+from services.gateway.evaluations.model import EvaluationItem, EvaluationState, ItemResult, Prompts
+from services.gateway.evaluations.processing import MAX_BATCH, ItemProcessor, failed
+from services.gateway.evaluations.window import Limits, Window
+from services.gateway.store.evaluations import EvaluationRepository, OpenedStream
+
+MAX_BATCHES = 2
+"""Batches of pictures under way: one is scored while the next is looked up."""
+FULL_BATCH = 64
+"""Items from which on a batch begins beside another: fewer wait, since a batch costs more than an item."""
+MAX_PROMPT_ITEMS = 8
+"""Items with prompts under way."""
+MAX_STORED = 512
+"""Results in one transaction."""
+MAX_ANSWERS = 64
+"""Answers that are handed out together."""
+
+T = TypeVar("T")
+_items = counter("likeness_gateway_evaluation_items", "Items of evaluation streams, by how they ended.", ("result",))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An item has an answer; `replayed` if it was stored before the item came (again)."""
+
+    result: ItemResult
+    replayed: bool = False
+
+
+@dataclass(frozen=True)
+class Committed:
+    """The committed offset rose."""
+
+    offset: int
+
+
+@dataclass
+class _Open:
+    """An item under way; `repeats` is how often it came again meanwhile."""
+
+    digest: bytes
+    repeats: int = 0
+
+
+class EvaluationStream:
+    """A stream that goes on with an evaluation.
+
+    Args:
+        opened: The evaluation.
+        limits: How far to read ahead.
+        processor: What makes results.
+        evaluations: Where they are stored.
+        call_id: Id of the call in the logs of all services.
+    """
+
+    def __init__(
+        self,
+        opened: OpenedStream,
+        limits: Limits,
+        processor: ItemProcessor,
+        evaluations: EvaluationRepository,
+        *,
+        call_id: str,
+    ) -> None:
+        self.opened = opened
+        self.limits = limits
+        self._processor = processor
+        self._evaluations = evaluations
+        self._call_id = call_id
+        self._ledger = Ledger(opened.evaluation.committed_offset, opened.ahead)
+        self._window = Window(limits)
+        self._next_offset = self._ledger.committed
+        self._open: dict[int, _Open] = {}
+        self._pictures: deque[EvaluationItem] = deque()
+        self._prompts: deque[EvaluationItem] = deque()
+        self._known: deque[EvaluationItem] = deque()
+        self._results: deque[ItemResult] = deque()
+        self._answers: deque[Answer | Committed] = deque()
+        self._running = {"pictures": 0, "prompts": 0, "known": 0, "store": 0}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._read_all = False
+        self._end: LikenessError | None = None
+        self._failure: BaseException | None = None
+
+    async def run(
+        self, items: AsyncIterator[Sequence[EvaluationItem | ItemResult]]
+    ) -> AsyncGenerator[list[Answer] | Committed, None]:
+        """Answers until every item has one. Closing the iterator cancels what is under way.
+
+        Args:
+            items: Items in order, as many together as come together, and in place of those that cannot even be read
+                their results.
+
+        Raises:
+            OutOfRangeError: OFFSET_GAP, an item came before those that precede it; those before the gap are answered.
+            InvalidInputError: an offset is none.
+            PreconditionError: EVALUATION_TAKEN_OVER or EVALUATION_NOT_OPEN.
+            UnavailableError: what items need does not answer, or the gateway shuts down; the caller goes on elsewhere.
+            LikenessError: whatever the items raise.
+        """
+        self._start(partial(self._read, items))
+        try:
+            while True:
+                while self._answers:
+                    event = self._next_event()
+                    yield event
+                    if not isinstance(event, Committed):
+                        self._window.answered(len(event))
+                if self._failure is not None:
+                    raise self._failure
+                if self._read_all and not self._open and not self._known and not self._running["known"]:
+                    break
+                self._wake.clear()
+                await self._wake.wait()
+            if self._end is not None:
+                raise self._end
+            await self._evaluations.finish(self.opened.hold, EvaluationState.SUCCEEDED)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def end(self, reason: LikenessError) -> None:
+        """Reads no further, answers what was read, and raises `reason`."""
+        if not self._read_all:
+            self._end, self._read_all = reason, True
+            self._wake.set()
+
+    def _next_event(self) -> list[Answer] | Committed:
+        first = self._answers.popleft()
+        if isinstance(first, Committed):
+            return first
+        together = [first]
+        while self._answers and len(together) < MAX_ANSWERS and isinstance(answer := self._answers[0], Answer):
+            together.append(answer)
+            self._answers.popleft()
+        return together
+
+    # Reading
+
+    async def _read(self, items: AsyncIterator[Sequence[EvaluationItem | ItemResult]]) -> None:
+        await self._window.room(self._is_far)
+        async for together in items:
+            for item in together:
+                if not self._window.has_room(self._is_far):
+                    self._pump()
+                    await self._window.room(self._is_far)
+                if self._read_all:
+                    return
+                try:
+                    self._take(item)
+                except (InvalidInputError, OutOfRangeError) as error:
+                    self.end(error)
+                    return
+            self._pump()
+            await self._window.room(self._is_far)
+        self._read_all = True
+        self._wake.set()
+
+    def _is_far(self) -> bool:
+        return self._next_offset >= self._ledger.committed + self.limits.items
+
+    def _take(self, item: EvaluationItem | ItemResult) -> None:
+        if not 0 <= item.offset <= validation.MAX_OFFSET:
+            raise InvalidInputError("item.offset", f"is {item.offset}", allowed=f"0 to {validation.MAX_OFFSET:,}")
+        while self._next_offset in self._ledger:
+            self._next_offset += 1
+        if item.offset > self._next_offset:
+            message = f"item.offset: is {item.offset}, but items from {self._next_offset} on are missing"
+            metadata = {"expected_offset": str(self._next_offset)}
+            raise OutOfRangeError(Reason.OFFSET_GAP, message, field="item.offset", metadata=metadata)
+        if isinstance(item, ItemResult):
+            self._window.enter(0)
+            self._next_offset = item.offset + 1
+            self._open[item.offset] = _Open(item.digest)
+            self._results.append(item)
+            return
+        self._window.enter(item.size_bytes)
+        if item.offset in self._ledger:
+            self._known.append(item)
+        elif (known := self._open.get(item.offset)) is not None:
+            self._window.processed(item.size_bytes)
+            if known.digest == item.digest:
+                known.repeats += 1
+            else:
+                self._answers.append(Answer(_reused(item)))
+                self._wake.set()
+        else:
+            self._next_offset = item.offset + 1
+            self._open[item.offset] = _Open(item.digest)
+            if item.size_bytes > self.limits.bytes:
+                self._processed([item], [failed(item, _too_large(item, self.limits))])
+            elif isinstance(item.subject, Prompts):
+                self._prompts.append(item)
+            else:
+                self._pictures.append(item)
+
+    # Processing
+
+    def _pump(self) -> None:
+        """Starts whatever there is work and room for."""
+        if self._failure is not None:
+            return
+        while self._pictures and (
+            self._running["pictures"] == 0
+            or (self._running["pictures"] < MAX_BATCHES and len(self._pictures) >= FULL_BATCH)
+        ):
+            self._start(partial(self._process, _taken(self._pictures, MAX_BATCH)), "pictures")
+        while self._prompts and self._running["prompts"] < MAX_PROMPT_ITEMS:
+            self._start(partial(self._process, [self._prompts.popleft()]), "prompts")
+        if self._known and not self._running["known"]:
+            self._start(partial(self._replay, _taken(self._known, MAX_BATCH)), "known")
+        if self._results and not self._running["store"]:
+            self._start(partial(self._store, _taken(self._results, MAX_STORED)), "store")
+
+    def _start(self, work: Callable[[], Coroutine[None, None, None]], kind: str = "") -> None:
+        async def run() -> None:
+            try:
+                await work()
+            except Exception as error:
+                self._failure = self._failure or error
+            finally:
+                if kind:
+                    self._running[kind] -= 1
+            self._pump()
+            self._wake.set()
+
+        if kind:
+            self._running[kind] += 1
+        task = asyncio.create_task(run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _process(self, items: Sequence[EvaluationItem]) -> None:
+        evaluation = self.opened.evaluation
+        results = await self._processor.process(
+            items, evaluation.settings, tenant_id=evaluation.tenant_id, call_id=self._call_id
+        )
+        self._processed(items, results)
+
+    def _processed(self, items: Sequence[EvaluationItem], results: Sequence[ItemResult]) -> None:
+        for item in items:
+            self._window.processed(item.size_bytes)
+        self._results.extend(results)
+
+    async def _replay(self, items: Sequence[EvaluationItem]) -> None:
+        """Answers items that have a stored result."""
+        for item in items:
+            self._window.processed(item.size_bytes)
+        evaluation = self.opened.evaluation
+        offsets = {item.offset for item in items}
+        stored = await self._evaluations.find_results(evaluation.tenant_id, evaluation.id, offsets)
+        for item in items:
+            result = stored[item.offset]
+            same = result.digest == item.digest
+            self._answers.append(Answer(result, replayed=True) if same else Answer(_reused(item)))
+            _items.labels("replayed" if same else "reused").inc()
+
+    # Storing
+
+    async def _store(self, results: Sequence[ItemResult]) -> None:
+        offsets = [one.offset for one in results]
+        before = self._ledger.committed
+        committed = self._ledger.committed_with(offsets)
+        await self._evaluations.add_results(self.opened.hold, results, committed_offset=committed)
+        self._ledger.add(offsets)
+        self._window.moved()
+        for result in results:
+            repeats = self._open.pop(result.offset).repeats
+            self._answers.append(Answer(result))
+            self._answers.extend([Answer(result, replayed=True)] * repeats)
+            _items.labels("failed" if result.error else "done").inc()
+        if committed > before:
+            self._answers.append(Committed(committed))
+
+
+def _taken(waiting: deque[T], most: int) -> list[T]:
+    return [waiting.popleft() for _ in range(min(len(waiting), most))]
+
+
+def _reused(item: EvaluationItem) -> ItemResult:
+    message = f"offset: {item.offset} came before with another item"
+    return failed(item, ConflictError(Reason.OFFSET_REUSED, message, field="offset"))
+
+
+def _too_large(item: EvaluationItem, limits: Limits) -> InvalidInputError:
+    problem, allowed = f"has {item.size_bytes:,} bytes", f"at most {limits.bytes:,}, the stream's max_outstanding_bytes"
+    return InvalidInputError("item", problem, allowed=allowed, reason=Reason.ITEM_TOO_LARGE)
