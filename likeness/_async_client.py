@@ -11,23 +11,37 @@ from types import TracebackType
 from typing import Self, Unpack
 
 import grpc
+from google.protobuf.message import Message
 from PIL import Image
 
 from likeness import _calls, _regeneration
 from likeness import _types as t
+from likeness._admin_methods import AsyncAdminMethods
 from likeness._call import Call, Result
-from likeness._channel import DEFAULT_ADDRESS, OPTIONS, Tls
-from likeness._errors import REQUEST_ID_HEADER, LikenessError, from_rpc_error
+from likeness._channel import DEFAULT_ADDRESS, OPTIONS, Metadata, Tls
+from likeness._errors import LikenessError, from_rpc_error
+from likeness._evaluation_methods import AsyncEvaluationMethods
+from likeness._evaluation_stream_methods import AsyncEvaluationStreamMethods
 from likeness._events import Event
 from likeness._following import Follower
 from likeness._generation_methods import AsyncGenerationMethods
-from likeness._options import LoopOptions, RegenerationOptions, SessionOptions, split
+from likeness._loop_methods import AsyncLoopMethods
+from likeness._options import RegenerationOptions, SessionOptions, split
 from likeness._profile_methods import AsyncProfileMethods
+from likeness._race_methods import AsyncRaceMethods
 from likeness._retry import RetryPolicy
 from likeness.gateway.v1 import session_pb2
 
 
-class AsyncClient(AsyncProfileMethods, AsyncGenerationMethods):
+class AsyncClient(
+    AsyncLoopMethods,
+    AsyncProfileMethods,
+    AsyncGenerationMethods,
+    AsyncRaceMethods,
+    AsyncEvaluationMethods,
+    AsyncEvaluationStreamMethods,
+    AsyncAdminMethods,
+):
     """`Client` for asyncio: the same methods as coroutines and async iterators.
 
         async with AsyncClient() as client:
@@ -35,7 +49,8 @@ class AsyncClient(AsyncProfileMethods, AsyncGenerationMethods):
 
     Args:
         address: host:port of the gateway.
-        tls: Set for an encrypted connection.
+        tls: Set for an encrypted connection; None means what the environment says (`Tls.from_environment`).
+        api_key: Key of the tenant to act for; None means LIKENESS_API_KEY, if that is set.
         timeout_seconds: Deadline of a call, all attempts together. Watches have none.
         retry: When a failed call is made again.
     """
@@ -45,10 +60,13 @@ class AsyncClient(AsyncProfileMethods, AsyncGenerationMethods):
         address: str = DEFAULT_ADDRESS,
         *,
         tls: Tls | None = None,
+        api_key: str | None = None,
         timeout_seconds: float = 120.0,
         retry: RetryPolicy | None = None,
     ) -> None:
         self.address = address
+        self._metadata = Metadata(api_key)
+        tls = tls or Tls.from_environment()
         self._timeout_seconds = timeout_seconds
         self._retry = retry or RetryPolicy()
         self._channel = (
@@ -108,14 +126,6 @@ class AsyncClient(AsyncProfileMethods, AsyncGenerationMethods):
 
         return self._follow(follower, next_call)
 
-    async def start_loop(self, session: t.Session | str, **options: Unpack[LoopOptions]) -> t.Session:
-        """Starts an automatic loop and returns at once; keyword arguments are those of `LoopOptions`. See `watch`."""
-        return await self._run(_calls.start_loop(session, options))
-
-    async def cancel_loop(self, session: t.Session | str) -> t.Session:
-        """Stops the loop or round of the session; returns when it is no longer running."""
-        return await self._run(_calls.cancel_loop(session))
-
     async def submit_feedback(
         self, session: t.Session | str, text: str, *, aspect: t.Aspect | None = None, candidate_id: str = ""
     ) -> t.RevisedPrompt:
@@ -146,7 +156,8 @@ class AsyncClient(AsyncProfileMethods, AsyncGenerationMethods):
     ) -> t.RegenerationResult:
         """Creates a session, runs a loop to its end, and returns the best picture with its prompt.
 
-        If the wait is left by an exception (a cancelled task too), the loop is cancelled; what it made stays.
+        If the wait is left by an exception (a cancelled task too), the loop is cancelled; what it made stays. A loop
+        that somebody pauses is waited for until it is resumed and ends, or cancelled.
 
         Args:
             target: Picture to regenerate.
@@ -161,11 +172,13 @@ class AsyncClient(AsyncProfileMethods, AsyncGenerationMethods):
         session = await self.create_session(target, **session_options)
         try:
             await self.start_loop(session, **loop_options)
-            async for event in self.watch(session, until_idle=True):
+            async for event in self.watch(session):
                 if on_event is not None:
                     answer = on_event(event)
                     if inspect.isawaitable(answer):
                         await answer
+                if _regeneration.is_over(event):
+                    break
         except BaseException:
             await asyncio.shield(self._cancel_quietly(session))
             raise
@@ -235,8 +248,7 @@ class AsyncClient(AsyncProfileMethods, AsyncGenerationMethods):
         while True:
             left = max(deadline - time.monotonic(), 0.001)
             try:
-                metadata = ((REQUEST_ID_HEADER, call.request_id),)
-                return call.convert(await invoke(call.request, timeout=left, metadata=metadata))
+                return call.convert(await invoke(call.request, timeout=left, metadata=self._metadata(call)))
             except grpc.RpcError as failure:
                 error = from_rpc_error(failure, request_id=call.request_id, address=self.address)
                 failures += 1
@@ -270,8 +282,7 @@ class AsyncClient(AsyncProfileMethods, AsyncGenerationMethods):
             request_serializer=type(call.request).SerializeToString,
             response_deserializer=call.response.FromString,
         )
-        metadata = ((REQUEST_ID_HEADER, call.request_id),)
-        answers = invoke(call.request, timeout=timeout_seconds, metadata=metadata)
+        answers = invoke(call.request, timeout=timeout_seconds, metadata=self._metadata(call))
         try:
             async for answer in answers:
                 yield call.convert(answer)
@@ -279,6 +290,31 @@ class AsyncClient(AsyncProfileMethods, AsyncGenerationMethods):
             raise from_rpc_error(failure, request_id=call.request_id, address=self.address) from None
         finally:
             answers.cancel()
+
+    async def _exchange(self, call: Call[Result], requests: AsyncIterator[Message]) -> AsyncGenerator[Result, None]:
+        invoke = self._channel.stream_stream(
+            call.path,
+            request_serializer=type(call.request).SerializeToString,
+            response_deserializer=call.response.FromString,
+        )
+        stream = invoke(metadata=self._metadata(call))
+
+        async def send() -> None:
+            async for request in requests:
+                await stream.write(request)
+            await stream.done_writing()
+
+        # Not gRPC's own reader of an iterator: that one waits for requests even when the call is over.
+        sending = asyncio.create_task(send())
+        try:
+            while (answer := await stream.read()) is not grpc.aio.EOF:
+                yield call.convert(answer)
+        except grpc.RpcError as failure:
+            raise from_rpc_error(failure, request_id=call.request_id, address=self.address) from None
+        finally:
+            stream.cancel()
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
 
     async def _cancel_quietly(self, session: t.Session) -> None:
         """Stops the loop if it still runs; the exception under way matters more than a failure to do so."""

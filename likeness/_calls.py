@@ -30,9 +30,9 @@ def session_name(value: t.Session | str) -> str:
 
 
 def _session_call(
-    method: str, request: Message, response: type[Message], convert: Callable[[Any], Result], *, repeatable: bool = True
+    method: str, request: Message, response: type[Message], convert: Callable[[Any], Result]
 ) -> Call[Result]:
-    return service_call("SessionService", method, request, response, convert, repeatable=repeatable)
+    return service_call("SessionService", method, request, response, convert)
 
 
 def create_session(target: t.ImageSource, options: SessionOptions) -> Call[t.Session]:
@@ -60,8 +60,8 @@ def list_sessions(page_size: int, page_token: str) -> Call[tuple[tuple[t.Session
 
 
 def delete_session(name: t.Session | str) -> Call[None]:
-    request = build(session.DeleteSessionRequest, name=session_name(name))
-    return _session_call("DeleteSession", request, session.DeleteSessionResponse, lambda _: None, repeatable=False)
+    request = build(session.DeleteSessionRequest, name=session_name(name), request_id=new_id())
+    return _session_call("DeleteSession", request, session.DeleteSessionResponse, lambda _: None)
 
 
 def start_loop(name: t.Session | str, options: LoopOptions) -> Call[t.Session]:
@@ -76,14 +76,24 @@ def start_loop(name: t.Session | str, options: LoopOptions) -> Call[t.Session]:
     )
 
 
-def cancel_loop(name: t.Session | str) -> Call[t.Session]:
-    request = build(session.CancelLoopRequest, name=session_name(name))
+def pause_loop(name: t.Session | str, at_once: bool) -> Call[t.Session]:
+    request = build(session.PauseLoopRequest, name=session_name(name), at_once=at_once, request_id=new_id())
     return _session_call(
-        "CancelLoop",
-        request,
-        session.CancelLoopResponse,
-        lambda answer: _convert.session(answer.session),
-        repeatable=False,
+        "PauseLoop", request, session.PauseLoopResponse, lambda answer: _convert.session(answer.session)
+    )
+
+
+def resume_loop(name: t.Session | str) -> Call[t.Session]:
+    request = build(session.ResumeLoopRequest, name=session_name(name), request_id=new_id())
+    return _session_call(
+        "ResumeLoop", request, session.ResumeLoopResponse, lambda answer: _convert.session(answer.session)
+    )
+
+
+def cancel_loop(name: t.Session | str) -> Call[t.Session]:
+    request = build(session.CancelLoopRequest, name=session_name(name), request_id=new_id())
+    return _session_call(
+        "CancelLoop", request, session.CancelLoopResponse, lambda answer: _convert.session(answer.session)
     )
 
 

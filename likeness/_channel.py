@@ -1,11 +1,15 @@
-"""How the client talks to the gateway: message limit, keep-alive, TLS. The same for the sync and the async channel."""
+"""How the client talks to the gateway: message limit, keep-alive, TLS, API key. The same for both clients."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+
+from likeness._call import Call, Result
+from likeness._errors import REQUEST_ID_HEADER
 
 DEFAULT_ADDRESS = "127.0.0.1:7400"
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
@@ -38,6 +42,17 @@ class Tls:
     client_certificate: Path | None = None
     client_key: Path | None = None
 
+    @classmethod
+    def from_environment(cls) -> Tls | None:
+        """As LIKENESS_CA_FILE, LIKENESS_CLIENT_CERTIFICATE and LIKENESS_CLIENT_KEY say.
+
+        LIKENESS_TLS=true alone trusts the system's authorities; None if none of them is set.
+        """
+        names = ("LIKENESS_CA_FILE", "LIKENESS_CLIENT_CERTIFICATE", "LIKENESS_CLIENT_KEY")
+        files = [Path(os.environ[name]) if os.environ.get(name) else None for name in names]
+        wanted = any(files) or os.environ.get("LIKENESS_TLS", "").lower() in ("1", "true", "yes")
+        return cls(*files) if wanted else None
+
     def credentials(self) -> grpc.ChannelCredentials:
         """Reads the files; OSError if one cannot be read."""
         return grpc.ssl_channel_credentials(
@@ -49,3 +64,19 @@ class Tls:
 
 def _read(path: Path | None) -> bytes | None:
     return None if path is None else Path(path).read_bytes()
+
+
+class Metadata:
+    """What goes along with every call: its request id, and the API key if there is one.
+
+    Args:
+        api_key: The key; None takes LIKENESS_API_KEY, "" sends none.
+    """
+
+    def __init__(self, api_key: str | None) -> None:
+        key = os.environ.get("LIKENESS_API_KEY", "") if api_key is None else api_key
+        self._authorization = (("authorization", f"Bearer {key}"),) if key else ()
+
+    def __call__(self, call: Call[Result]) -> tuple[tuple[str, str], ...]:
+        """Metadata of one call."""
+        return ((REQUEST_ID_HEADER, call.request_id), *self._authorization)

@@ -6,26 +6,40 @@ import io
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Self, Unpack
 
 import grpc
+from google.protobuf.message import Message
 from PIL import Image
 
 from likeness import _calls, _regeneration
 from likeness import _types as t
+from likeness._admin_methods import AdminMethods
 from likeness._call import Call, Result
-from likeness._channel import DEFAULT_ADDRESS, OPTIONS, Tls
-from likeness._errors import REQUEST_ID_HEADER, LikenessError, from_rpc_error
+from likeness._channel import DEFAULT_ADDRESS, OPTIONS, Metadata, Tls
+from likeness._errors import LikenessError, from_rpc_error
+from likeness._evaluation_methods import EvaluationMethods
+from likeness._evaluation_stream_methods import EvaluationStreamMethods
 from likeness._events import Event
 from likeness._following import Follower
 from likeness._generation_methods import GenerationMethods
-from likeness._options import LoopOptions, RegenerationOptions, SessionOptions, split
+from likeness._loop_methods import LoopMethods
+from likeness._options import RegenerationOptions, SessionOptions, split
 from likeness._profile_methods import ProfileMethods
+from likeness._race_methods import RaceMethods
 from likeness._retry import RetryPolicy
 from likeness.gateway.v1 import session_pb2
 
 
-class Client(ProfileMethods, GenerationMethods):
+class Client(
+    LoopMethods,
+    ProfileMethods,
+    GenerationMethods,
+    RaceMethods,
+    EvaluationMethods,
+    EvaluationStreamMethods,
+    AdminMethods,
+):
     """A connection to a Likeness gateway; safe to use from several threads.
 
         with Client() as client:
@@ -38,7 +52,8 @@ class Client(ProfileMethods, GenerationMethods):
 
     Args:
         address: host:port of the gateway.
-        tls: Set for an encrypted connection.
+        tls: Set for an encrypted connection; None means what the environment says (`Tls.from_environment`).
+        api_key: Key of the tenant to act for; None means LIKENESS_API_KEY, if that is set.
         timeout_seconds: Deadline of a call, all attempts together. Watches have none.
         retry: When a failed call is made again.
     """
@@ -48,10 +63,13 @@ class Client(ProfileMethods, GenerationMethods):
         address: str = DEFAULT_ADDRESS,
         *,
         tls: Tls | None = None,
+        api_key: str | None = None,
         timeout_seconds: float = 120.0,
         retry: RetryPolicy | None = None,
     ) -> None:
         self.address = address
+        self._metadata = Metadata(api_key)
+        tls = tls or Tls.from_environment()
         self._timeout_seconds = timeout_seconds
         self._retry = retry or RetryPolicy()
         self._channel = (
@@ -110,14 +128,6 @@ class Client(ProfileMethods, GenerationMethods):
 
         yield from self._follow(follower, next_call)
 
-    def start_loop(self, session: t.Session | str, **options: Unpack[LoopOptions]) -> t.Session:
-        """Starts an automatic loop and returns at once; keyword arguments are those of `LoopOptions`. See `watch`."""
-        return self._run(_calls.start_loop(session, options))
-
-    def cancel_loop(self, session: t.Session | str) -> t.Session:
-        """Stops the loop or round of the session; returns when it is no longer running."""
-        return self._run(_calls.cancel_loop(session))
-
     def submit_feedback(
         self, session: t.Session | str, text: str, *, aspect: t.Aspect | None = None, candidate_id: str = ""
     ) -> t.RevisedPrompt:
@@ -146,7 +156,8 @@ class Client(ProfileMethods, GenerationMethods):
     ) -> t.RegenerationResult:
         """Creates a session, runs a loop to its end, and returns the best picture with its prompt.
 
-        If the wait is left by an exception (Ctrl-C too), the loop is cancelled; what it made stays.
+        If the wait is left by an exception (Ctrl-C too), the loop is cancelled; what it made stays. A loop that
+        somebody pauses is waited for until it is resumed and ends, or cancelled.
 
         Args:
             target: Picture to regenerate.
@@ -161,9 +172,11 @@ class Client(ProfileMethods, GenerationMethods):
         session = self.create_session(target, **session_options)
         try:
             self.start_loop(session, **loop_options)
-            for event in self.watch(session, until_idle=True):
+            for event in self.watch(session):
                 if on_event is not None:
                     on_event(event)
+                if _regeneration.is_over(event):
+                    break
         except BaseException:
             self._cancel_quietly(session)
             raise
@@ -234,7 +247,7 @@ class Client(ProfileMethods, GenerationMethods):
         while True:
             left = max(deadline - time.monotonic(), 0.001)
             try:
-                return call.convert(invoke(call.request, timeout=left, metadata=_metadata(call)))
+                return call.convert(invoke(call.request, timeout=left, metadata=self._metadata(call)))
             except grpc.RpcError as failure:
                 error = from_rpc_error(failure, request_id=call.request_id, address=self.address)
                 failures += 1
@@ -264,7 +277,22 @@ class Client(ProfileMethods, GenerationMethods):
             request_serializer=type(call.request).SerializeToString,
             response_deserializer=call.response.FromString,
         )
-        answers = invoke(call.request, timeout=timeout_seconds, metadata=_metadata(call))
+        answers = invoke(call.request, timeout=timeout_seconds, metadata=self._metadata(call))
+        try:
+            for answer in answers:
+                yield call.convert(answer)
+        except grpc.RpcError as failure:
+            raise from_rpc_error(failure, request_id=call.request_id, address=self.address) from None
+        finally:
+            answers.cancel()
+
+    def _exchange(self, call: Call[Result], requests: Iterator[Message]) -> Iterator[Result]:
+        invoke = self._channel.stream_stream(
+            call.path,
+            request_serializer=type(call.request).SerializeToString,
+            response_deserializer=call.response.FromString,
+        )
+        answers = invoke(requests, metadata=self._metadata(call))
         try:
             for answer in answers:
                 yield call.convert(answer)
@@ -279,7 +307,3 @@ class Client(ProfileMethods, GenerationMethods):
             self.cancel_loop(session)
         except LikenessError:
             return
-
-
-def _metadata(call: Call[Any]) -> tuple[tuple[str, str], ...]:
-    return ((REQUEST_ID_HEADER, call.request_id),)

@@ -16,7 +16,7 @@ def _aspect(value: int) -> t.Aspect | None:
     return enum(t.Aspect, understanding_pb2.Aspect, "ASPECT_", value)
 
 
-def _item_error(parent: HasPresence) -> t.ItemError | None:
+def item_error(parent: HasPresence) -> t.ItemError | None:
     error: score_pb2.ItemError | None = optional(parent, "error")
     return None if error is None else t.ItemError(error.reason, error.message, error.field)
 
@@ -36,7 +36,7 @@ def score(item: score_pb2.Score) -> t.Score:
         higher_is_better=item.direction != score_pb2.DIRECTION_LOWER_IS_BETTER,
         minimum=optional(item, "minimum"),
         maximum=optional(item, "maximum"),
-        error=_item_error(item),
+        error=item_error(item),
         cells=tuple(item.cells),
         text_truncated=item.text_truncated,
     )
@@ -44,7 +44,7 @@ def score(item: score_pb2.Score) -> t.Score:
 
 def image_scores(answer: image_service_pb2.ScoreImagesResponse) -> tuple[t.ImageScores, ...]:
     return tuple(
-        t.ImageScores(tuple(map(score, item.scores)), _item_error(item), item.text_truncated)
+        t.ImageScores(tuple(map(score, item.scores)), item_error(item), item.text_truncated)
         for item in answer.candidates
     )
 
@@ -79,7 +79,7 @@ def revised_prompt(answer: session_service_pb2.SubmitFeedbackResponse) -> t.Revi
     return t.RevisedPrompt(answer.revised_prompt, tuple(map(_edit, answer.edits)))
 
 
-def _record(item: model_pb2.GenerationRecord) -> t.GenerationRecord:
+def record(item: model_pb2.GenerationRecord) -> t.GenerationRecord:
     return t.GenerationRecord(
         prompt=item.prompt,
         negative_prompt=item.negative_prompt,
@@ -111,10 +111,10 @@ def candidate(item: session_pb2.Candidate) -> t.Candidate:
         origin=item.origin,
         edits=tuple(map(_edit, item.edits)),
         image=image_info(item.image) if item.HasField("image") else None,
-        record=_record(item.record) if item.HasField("record") else None,
+        record=record(item.record) if item.HasField("record") else None,
         scores=tuple(map(score, item.scores)),
         loop_score=optional(item, "loop_score"),
-        error=_item_error(item),
+        error=item_error(item),
     )
 
 
@@ -148,6 +148,29 @@ def _settings(item: session_pb2.SessionSettings) -> t.SessionSettings:
     )
 
 
+def loop_settings(item: session_pb2.LoopSettings) -> t.LoopSettings:
+    return t.LoopSettings(
+        strategy=item.strategy,
+        rounds=item.rounds,
+        candidates=item.candidates,
+        target_score=optional(item, "target_score"),
+        plateau_rounds=optional(item, "plateau_rounds"),
+        plateau_gain=item.plateau_gain,
+        image_budget=item.image_budget,
+        first_prompt=item.first_prompt,
+        fresh_noise=item.fresh_noise,
+        seconds_budget=optional(item, "seconds_budget"),
+    )
+
+
+def _paused_loop(holder: session_pb2.Session | session_pb2.StateChanged) -> t.PausedLoop | None:
+    """The holder's paused loop, if it has one."""
+    if not holder.HasField("paused_loop"):
+        return None
+    item = holder.paused_loop
+    return t.PausedLoop(loop_settings(item.settings), item.rounds_done, item.images_made, item.seconds_spent)
+
+
 def session(item: session_pb2.Session) -> t.Session:
     return t.Session(
         name=item.name,
@@ -160,9 +183,10 @@ def session(item: session_pb2.Session) -> t.Session:
         round_count=item.round_count,
         best=candidate(item.best) if item.HasField("best") else None,
         tree=tree(item.tree) if item.HasField("tree") else None,
-        stop_reason=_stop_reason(item.stop_reason),
-        error=_item_error(item),
+        stop_reason=stop_reason(item.stop_reason),
+        error=item_error(item),
         last_event_sequence=item.last_event_sequence,
+        paused_loop=_paused_loop(item),
     )
 
 
@@ -170,7 +194,7 @@ def _state(value: int) -> t.SessionState:
     return enum(t.SessionState, session_pb2.Session.State, "STATE_", value) or t.SessionState.UNKNOWN
 
 
-def _stop_reason(value: int) -> t.StopReason | None:
+def stop_reason(value: int) -> t.StopReason | None:
     return enum(t.StopReason, session_pb2.StopReason, "STOP_REASON_", value)
 
 
@@ -201,16 +225,18 @@ def generation_event(answer: image_service_pb2.GenerateImagesResponse) -> t.Gene
             return t.GenerationPreview(number, seed, answer.preview.step, answer.preview.data)
         case "image":
             made = answer.image
-            facts = image_info(made.info), _record(made.record), made.prompt_truncated
+            facts = image_info(made.info), record(made.record), made.prompt_truncated
             return t.GeneratedImage(number, seed, made.data, *facts)
         case "failed":
-            return t.GeneratedImage(number, seed, error=_item_error(answer.failed))
+            return t.GeneratedImage(number, seed, error=item_error(answer.failed))
     return None
 
 
 _BODIES: dict[str, Callable[[Any], e.EventBody]] = {
     "snapshot": lambda body: e.SessionSnapshot(session(body.session), tuple(map(round_, body.rounds))),
-    "state_changed": lambda body: e.StateChanged(_state(body.state), _stop_reason(body.stop_reason), _item_error(body)),
+    "state_changed": lambda body: e.StateChanged(
+        _state(body.state), stop_reason(body.stop_reason), item_error(body), _paused_loop(body)
+    ),
     "target_understood": lambda body: e.TargetUnderstood(tree(body.tree), body.prompt),
     "round_started": lambda body: e.RoundStarted(round_(body.round)),
     "candidate_progress": lambda body: e.CandidateProgress(body.candidate_id, body.step, body.total_steps),
@@ -302,7 +328,8 @@ def status(answer: catalog_service_pb2.GetStatusResponse) -> t.Status:
     components = tuple(
         t.ComponentStatus(item.component, _health(item.health), item.detail) for item in answer.components
     )
-    return t.Status(_health(answer.health), components, answer.version, answer.profile)
+    clock = time(answer.server_time) if answer.HasField("server_time") else None
+    return t.Status(_health(answer.health), components, answer.version, answer.profile, clock)
 
 
 def _health(value: int) -> t.Health:

@@ -2,10 +2,13 @@
 
 LikenessError
 ├── InvalidArgument      a value of the request is not allowed; `field` says which     INVALID_ARGUMENT, OUT_OF_RANGE
+├── Unauthenticated      no API key, or one that is not valid (any more)               UNAUTHENTICATED
+├── PermissionDenied     the API key's scope does not cover the call                   PERMISSION_DENIED
 ├── NotFound             a session, picture, metric, profile or the like is not there  NOT_FOUND
 ├── AlreadyExists        a profile has the id, or another request the request id       ALREADY_EXISTS
 ├── FailedPrecondition   not possible in the present state of a session or profile     FAILED_PRECONDITION
-├── Overloaded           a queue is full; try again after `retry_after_seconds`        RESOURCE_EXHAUSTED
+├── Overloaded           a queue is full, or a limit or quota of the key or tenant     RESOURCE_EXHAUSTED
+│                        is reached; try again after `retry_after_seconds`
 ├── Unavailable          the gateway, or something that it needs, does not answer      UNAVAILABLE
 ├── DeadlineExceeded     the time given was over                                       DEADLINE_EXCEEDED
 ├── Cancelled            the work was stopped on request                               CANCELLED
@@ -75,6 +78,18 @@ class InvalidArgument(LikenessError):
     code = "INVALID_ARGUMENT"
 
 
+class Unauthenticated(LikenessError):
+    """The call has no API key, or one that is not valid."""
+
+    code = "UNAUTHENTICATED"
+
+
+class PermissionDenied(LikenessError):
+    """The API key's scope does not cover the call."""
+
+    code = "PERMISSION_DENIED"
+
+
 class NotFound(LikenessError):
     """A named thing does not exist."""
 
@@ -94,7 +109,7 @@ class FailedPrecondition(LikenessError):
 
 
 class Overloaded(LikenessError):
-    """A queue is full, or the message is larger than 64 MiB."""
+    """A queue is full, a limit or quota is reached, or the message is larger than 64 MiB."""
 
     code = "RESOURCE_EXHAUSTED"
 
@@ -139,6 +154,8 @@ class _Codes:
     classes: ClassVar[dict[grpc.StatusCode, type[LikenessError]]] = {
         grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,
         grpc.StatusCode.OUT_OF_RANGE: InvalidArgument,
+        grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+        grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
         grpc.StatusCode.NOT_FOUND: NotFound,
         grpc.StatusCode.ALREADY_EXISTS: AlreadyExists,
         grpc.StatusCode.FAILED_PRECONDITION: FailedPrecondition,
@@ -149,12 +166,19 @@ class _Codes:
     }
 
 
+_BROKEN_WHILE_WRITING = "Internal error from Core"
+"""What gRPC says of it."""
+
+
 def from_rpc_error(error: grpc.RpcError, *, request_id: str, address: str) -> LikenessError:
     """The exception behind a failed call, sync or aio, with what the google.rpc details say."""
     code = error.code() or grpc.StatusCode.UNKNOWN
     details = _Details(error)
     kind = _Codes.classes.get(code, Internal)
     message, reason = error.details() or code.name.lower().replace("_", " "), details.reason
+    # A connection that breaks while gRPC writes to it: no server said this.
+    if not reason and code is grpc.StatusCode.INTERNAL and message == _BROKEN_WHILE_WRITING:
+        code, kind = grpc.StatusCode.UNAVAILABLE, Unavailable
     if not reason and code is grpc.StatusCode.UNAVAILABLE:
         reason, message = GATEWAY_UNREACHABLE, f"no Likeness gateway answers at {address}"
     elif code is grpc.StatusCode.UNIMPLEMENTED:

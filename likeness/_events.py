@@ -10,6 +10,7 @@ from likeness._types import (
     Candidate,
     Feedback,
     ItemError,
+    PausedLoop,
     Ranking,
     Round,
     Session,
@@ -21,7 +22,10 @@ from likeness._types import (
 
 @dataclass(frozen=True)
 class SessionSnapshot:
-    """The session with its rounds as it was at the cursor; first event of every watch."""
+    """The session with its rounds as it was at the cursor; first event of every watch.
+
+    It comes again where the server no longer keeps the events that a watch would have to go on with.
+    """
 
     session: Session
     rounds: tuple[Round, ...]
@@ -29,11 +33,12 @@ class SessionSnapshot:
 
 @dataclass(frozen=True)
 class StateChanged:
-    """The session's state changed."""
+    """The session's state changed; `paused_loop` is the loop that stands still, if one does."""
 
     state: SessionState
     stop_reason: StopReason | None = None
     error: ItemError | None = None
+    paused_loop: PausedLoop | None = None
 
 
 @dataclass(frozen=True)

@@ -11,38 +11,19 @@ from likeness._retry import RetryPolicy
 from likeness.gateway.v1 import session_pb2
 
 
-class Follower:
-    """State of one watch. `cursor` is where to go on; `accept` lets every event through once.
+class Reconnection:
+    """When a watch that broke is opened again; `heard` after everything that comes."""
 
-    The server answers each new connection with a snapshot first. The caller gets the first one only: after a reconnect
-    it would tell what the caller knows.
-    """
-
-    def __init__(self, after_cursor: str, policy: RetryPolicy) -> None:
-        self.cursor = after_cursor
+    def __init__(self, policy: RetryPolicy) -> None:
         self._policy = policy
-        self._sequence = 0
         self._connected = False
         self._failures = 0
         self._failing_since = 0.0
 
-    def accept(self, message: session_pb2.SessionEvent) -> Event | None:
-        """The event to pass on; None if it was seen before or is of a kind that only a newer client knows."""
-        self._failures = 0
-        if message.cursor:
-            self.cursor = message.cursor
-        event = _convert.event(message)
-        if event is None:
-            return None
-        if isinstance(event.body, SessionSnapshot):
-            is_news, self._connected = not self._connected, True
-            return event if is_news else None
+    def heard(self) -> None:
+        """Something came: the connection works."""
         self._connected = True
-        if event.sequence:
-            if event.sequence <= self._sequence:
-                return None
-            self._sequence = event.sequence
-        return event
+        self._failures = 0
 
     def delay_seconds(self, error: LikenessError) -> float | None:
         """Wait before the next connection; None means to give up and raise the error."""
@@ -58,3 +39,36 @@ class Follower:
         if now - self._failing_since > self._policy.reconnect_seconds:
             return None
         return self._policy.backoff_seconds(error, self._failures)
+
+
+class Follower(Reconnection):
+    """State of one watch. `cursor` is where to go on; `accept` lets every event through once.
+
+    The server answers each new connection with a snapshot first. The caller gets the first one only, since after a
+    reconnect it tells what the caller knows; unless it lies beyond what was seen: events up to it are no longer kept.
+    """
+
+    def __init__(self, after_cursor: str, policy: RetryPolicy) -> None:
+        super().__init__(policy)
+        self.cursor = after_cursor
+        self._sequence = 0
+
+    def accept(self, message: session_pb2.SessionEvent) -> Event | None:
+        """The event to pass on; None if it was seen before or is of a kind that only a newer client knows."""
+        self._failures = 0
+        if message.cursor:
+            self.cursor = message.cursor
+        event = _convert.event(message)
+        if event is None:
+            return None
+        if isinstance(event.body, SessionSnapshot):
+            position = event.body.session.last_event_sequence
+            is_news = not self._connected or position > self._sequence
+            self._connected, self._sequence = True, max(self._sequence, position)
+            return event if is_news else None
+        self._connected = True
+        if event.sequence:
+            if event.sequence <= self._sequence:
+                return None
+            self._sequence = event.sequence
+        return event

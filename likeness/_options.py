@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
-from likeness._types import ImageSource, Priority
+from likeness._types import ImageSource, ManifestFormat, Priority
 
 
 class SessionOptions(TypedDict, total=False):
@@ -46,6 +46,7 @@ class LoopOptions(TypedDict, total=False):
         first_prompt: Prompt to begin with instead of the strategy's own.
         fresh_noise: True starts every picture from a fresh seed's noise; otherwise the noises of good pictures are
             recombined from the second round on.
+        seconds_budget: Seconds of running after which no further round begins, up to a week; never if left out.
     """
 
     strategy: str
@@ -57,6 +58,24 @@ class LoopOptions(TypedDict, total=False):
     image_budget: int | None
     first_prompt: str
     fresh_noise: bool
+    seconds_budget: float | None
+
+
+class EntrantOptions(LoopOptions, total=False):
+    """Who races: how its loops run, and how it makes and selects pictures.
+
+    Attributes:
+        selection_metrics: Metrics whose mean normalized value selects its best pictures; they need not be among the
+            race's metrics. Those of the race if left out.
+        generator_model: Model that makes the pictures.
+        steps: Denoising steps.
+        guidance_scale: Guidance scale.
+    """
+
+    selection_metrics: Sequence[str]
+    generator_model: str
+    steps: int | None
+    guidance_scale: float | None
 
 
 class GenerationOptions(TypedDict, total=False):
@@ -104,6 +123,48 @@ class GenerationOptions(TypedDict, total=False):
     preview_every: int
     deterministic: bool
     priority: Priority
+
+
+class StreamEvaluationOptions(TypedDict, total=False):
+    """How the items of an evaluation are made and scored.
+
+    Attributes:
+        metrics: Metrics to compute, 1 to 32; the deployment's default list if left out.
+        images: Pictures a prompt, 1 to 16; leave it out where no item has prompts. What follows needs it.
+        model: Generator model.
+        seed: Seed from which the seeds of items without their own are derived.
+        steps: Denoising steps.
+        guidance_scale: Guidance scale, 0 to 50.
+        width_pixels: A multiple of what the model's limits say.
+        height_pixels: As the width.
+        scheduler: One of the model's.
+        negative_prompt: What the pictures should not show.
+        keep: True stores the pictures for good.
+        display_name: Text to find the evaluation again by, at most 200 characters.
+    """
+
+    metrics: Sequence[str]
+    images: int
+    model: str
+    seed: int | None
+    steps: int | None
+    guidance_scale: float | None
+    width_pixels: int | None
+    height_pixels: int | None
+    scheduler: str
+    negative_prompt: str
+    keep: bool
+    display_name: str
+
+
+class EvaluationOptions(StreamEvaluationOptions, total=False):
+    """How the items of a manifest are made and scored: as those of a stream, and how the manifest is read.
+
+    Attributes:
+        format: What the manifest is; told from its bytes if left out.
+    """
+
+    format: ManifestFormat | None
 
 
 class RegenerationOptions(SessionOptions, LoopOptions, total=False):

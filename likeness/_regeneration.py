@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from likeness._errors import Cancelled, Internal, LoopFailed
+from likeness._events import Event, StateChanged
 from likeness._types import Candidate, ImageInfo, Session, SessionState
+
+
+def is_over(event: Event) -> bool:
+    """Whether the event says that the loop has ended, not only been paused."""
+    going_on = SessionState.WAITING, SessionState.RUNNING, SessionState.PAUSED
+    return isinstance(event.body, StateChanged) and event.body.state not in going_on
 
 
 def best_of(session: Session) -> Candidate:

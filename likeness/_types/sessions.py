@@ -22,6 +22,7 @@ class SessionState(StrEnum):
     SUCCEEDED = "succeeded"
     CANCELLED = "cancelled"
     FAILED = "failed"
+    PAUSED = "paused"
     UNKNOWN = "unknown"
 
 
@@ -116,8 +117,53 @@ class SessionSettings:
 
 
 @dataclass(frozen=True)
+class LoopSettings:
+    """How an automatic loop runs, defaults filled in. Gains and scores are loop scores, 0..1.
+
+    Attributes:
+        target_score: Loop score at which to stop; None never does.
+        plateau_rounds: Rounds in a row without a gain of `plateau_gain` after which to stop; None never does.
+        image_budget: Most pictures to make.
+        first_prompt: Prompt to begin with; "" is the strategy's own.
+        fresh_noise: Whether every picture starts from a fresh seed's noise.
+        seconds_budget: Seconds after which no further round begins; None is never.
+    """
+
+    strategy: str
+    rounds: int
+    candidates: int
+    target_score: float | None = None
+    plateau_rounds: int | None = None
+    plateau_gain: float = 0.001
+    image_budget: int = 0
+    first_prompt: str = ""
+    fresh_noise: bool = False
+    seconds_budget: float | None = None
+
+
+@dataclass(frozen=True)
+class PausedLoop:
+    """An automatic loop that a person took over. What the person makes counts neither here nor for its budgets.
+
+    Attributes:
+        rounds_done: Rounds that it has finished.
+        images_made: Pictures that it has made.
+        seconds_spent: Seconds that it has run, pauses left out.
+    """
+
+    settings: LoopSettings
+    rounds_done: int
+    images_made: int
+    seconds_spent: float
+
+
+@dataclass(frozen=True)
 class Session:
-    """The regeneration of one target picture. `name` is "sessions/{session}"."""
+    """The regeneration of one target picture. `name` is "sessions/{session}".
+
+    Attributes:
+        paused_loop: The loop that `resume_loop` goes on with; None unless one is paused.
+    """
 
     name: str
     display_name: str
@@ -132,6 +178,7 @@ class Session:
     stop_reason: StopReason | None = None
     error: ItemError | None = None
     last_event_sequence: int = 0
+    paused_loop: PausedLoop | None = None
 
     @property
     def id(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -139,9 +140,14 @@ class ComponentStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """State of the system: the worst of the parts that requests need, and each part."""
+    """State of the system: the worst of the parts that requests need, and each part.
+
+    Attributes:
+        server_time: What the gateway's clock says; None from one that does not tell.
+    """
 
     health: Health
     components: tuple[ComponentStatus, ...]
     version: str
     profile: str
+    server_time: datetime | None = None

@@ -25,6 +25,7 @@ from likeness import (
     RoundFinished,
     RoundStarted,
     SessionSnapshot,
+    SessionState,
     StateChanged,
     TargetUnderstood,
 )
@@ -99,6 +100,8 @@ class LoopView:
                 why = f" ({stop_reason.replace('_', ' ')})" if stop_reason else ""
                 message = f": {error.message}" if error else ""
                 self._output.say(Text(f"{state}{why}{message}", style="dim"))
+                if state is SessionState.PAUSED:
+                    self._output.say(Text(f"  {takeover_hint(self.state.session)}", style="dim"))
             case _:
                 pass
 
@@ -156,6 +159,11 @@ class LoopView:
         if gain is not None:
             line.append(f"   {gain_text(gain)} against the best before", style="green" if gain > 0 else "yellow")
         return line
+
+
+def takeover_hint(session: str) -> str:
+    """What a person can do with a paused loop."""
+    return f"your turn: likeness session submit|feedback|rank|resume {session.rpartition('/')[2]}"
 
 
 def step_bar(step: int, total: int) -> Text | Table:

@@ -18,7 +18,22 @@ from likeness import LikenessError, __version__
 from likeness._errors import GATEWAY_UNREACHABLE
 from likeness.cli.arguments import UsageError
 from likeness.cli.cluster import ClusterError
-from likeness.cli.commands import catalog, demo, generate, profile, regenerate, score, session, status, up, watch
+from likeness.cli.commands import (
+    catalog,
+    demo,
+    doctor,
+    evaluate,
+    generate,
+    keys,
+    profile,
+    race,
+    regenerate,
+    score,
+    session,
+    status,
+    up,
+    watch,
+)
 from likeness.cli.output import Output
 
 OK, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -69,6 +84,8 @@ def _orderly_termination() -> Iterator[None]:
 def _advice(error: LikenessError) -> str:
     if error.reason == GATEWAY_UNREACHABLE:
         return "Start a cluster with `likeness up`, or say where one is with --address or LIKENESS_ADDRESS."
+    if error.reason == "KEY_MISSING":
+        return "Set LIKENESS_API_KEY to a key; whoever runs the gateway makes one with `likeness keys create`."
     if error.reason.endswith("_UNAVAILABLE"):
         return "See which part is missing with `likeness status`."
     if error.code == "INTERNAL" and error.request_id:
@@ -84,7 +101,22 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"likeness {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (demo, up, status, regenerate, generate, score, session, profile, watch, catalog):
+    for group in (
+        demo,
+        up,
+        status,
+        doctor,
+        regenerate,
+        race,
+        evaluate,
+        generate,
+        score,
+        session,
+        profile,
+        watch,
+        catalog,
+        keys,
+    ):
         group.add(commands)
     return parser
 

@@ -39,19 +39,21 @@ def line_chart(series: Series, label: str) -> Html:
     points = [(x, _y(value, low, high)) for x, value in zip(columns, series.best, strict=True) if value is not None]
     line = el("polyline", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in points), class_="line")
     marks = [el("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=4, class_="mark") for x, y in points]
-    numbers = [
-        el(
-            "text",
-            f"round {index}" if index == 1 else index,
-            x=f"{x:.1f}",
-            y=_HEIGHT - 6,
-            class_="tick",
-            text_anchor="middle",
-        )
-        for index, x in enumerate(columns, 1)
-        if _is_labelled(index, len(columns))
-    ]
-    return el("svg", axes, dots, line, marks, numbers, viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img", aria_label=label)
+    return _svg(axes, dots, line, marks, _round_numbers(columns), label=label)
+
+
+def curves_chart(curves: Sequence[Sequence[float | None]], label: str) -> Html:
+    """A line for each curve, one value a round; None leaves a gap. Line i has the class "of-i" of the style sheet."""
+    low, high, ticks = _scale([value for curve in curves for value in curve if value is not None])
+    axes = [_tick(value, _y(value, low, high)) for value in ticks]
+    columns = [_column(index, max(map(len, curves), default=0)) for index in range(max(map(len, curves), default=0))]
+    lines = []
+    for index, curve in enumerate(curves):
+        points = [(x, _y(value, low, high)) for x, value in zip(columns, curve, strict=False) if value is not None]
+        path = el("polyline", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in points), class_="line")
+        marks = [el("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=3.5, class_="mark") for x, y in points]
+        lines.append(el("g", path, marks, class_=f"of-{index}"))
+    return _svg(axes, lines, _round_numbers(columns), label=label)
 
 
 def ring(value: float) -> Html:
@@ -69,6 +71,26 @@ def ring(value: float) -> Html:
         role="img",
         aria_label=f"score {value:.3f} of 1",
     )
+
+
+def _svg(*parts: object, label: str) -> Html:
+    return el("svg", *parts, viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img", aria_label=label)
+
+
+def _round_numbers(columns: Sequence[float]) -> list[Html]:
+    """Numbers of the rounds below their columns."""
+    return [
+        el(
+            "text",
+            f"round {index}" if index == 1 else index,
+            x=f"{x:.1f}",
+            y=_HEIGHT - 6,
+            class_="tick",
+            text_anchor="middle",
+        )
+        for index, x in enumerate(columns, 1)
+        if _is_labelled(index, len(columns))
+    ]
 
 
 def _scale(values: Sequence[float]) -> tuple[float, float, list[float]]:

@@ -13,19 +13,8 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 def render(data: ReportData) -> str:
     """The whole document."""
-    style = resources.files("likeness.report").joinpath("style.css").read_text(encoding="utf-8")
-    title = data.session.display_name or data.session.id
-    head = el(
-        "head",
-        el("meta", charset="utf-8"),
-        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        el("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        el("meta", name="color-scheme", content="light dark"),
-        el("title", f"Likeness: {title}"),
-        el("style", Html(style)),
-    )
-    body = el(
-        "body",
+    return document(
+        data.session.display_name or data.session.id,
         _masthead(data),
         el(
             "main",
@@ -36,12 +25,28 @@ def render(data: ReportData) -> str:
             understanding.section(data),
             provenance.section(data),
         ),
-        el(
-            "footer",
-            f"Made by Likeness {data.version}, profile {data.profile}. This page is one file: keep it, send it.",
-        ),
+        footer(data.version, data.profile),
     )
-    return f"<!DOCTYPE html>\n{el('html', head, body, lang='en')}\n"
+
+
+def document(title: str, *body: Html) -> str:
+    """A document with the style sheet inside, that may load and run nothing."""
+    style = resources.files("likeness.report").joinpath("style.css").read_text(encoding="utf-8")
+    head = el(
+        "head",
+        el("meta", charset="utf-8"),
+        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        el("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        el("meta", name="color-scheme", content="light dark"),
+        el("title", f"Likeness: {title}"),
+        el("style", Html(style)),
+    )
+    return f"<!DOCTYPE html>\n{el('html', head, el('body', *body), lang='en')}\n"
+
+
+def footer(version: str, profile: str) -> Html:
+    """Who made the page."""
+    return el("footer", f"Made by Likeness {version}, profile {profile}. This page is one file: keep it, send it.")
 
 
 def _masthead(data: ReportData) -> Html:

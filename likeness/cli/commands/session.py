@@ -12,13 +12,13 @@ from likeness import Aspect, Client, LikenessError, Round, Session, SessionDetai
 from likeness._numbers import age_text, arrow, gain_text, metric_text, score_text
 from likeness.cli.arguments import Run, add_metrics, command
 from likeness.cli.connection import connect
-from likeness.cli.loop_view import LoopView, prompt_text
+from likeness.cli.loop_view import LoopView, prompt_text, takeover_hint
 from likeness.cli.output import Output
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declares the commands."""
-    summary = "steer a regeneration yourself: new, submit, feedback, rank, show, list, delete, cancel"
+    summary = "steer a regeneration yourself: new, submit, feedback, rank, show, list, delete, pause, resume, cancel"
     group = commands.add_parser("session", help=summary, description=summary)
     verbs = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
@@ -53,6 +53,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     delete = command(verbs, "delete", _delete, "delete sessions with their rounds and events")
     delete.add_argument("sessions", nargs="+", metavar="session")
 
+    pause = _verb(verbs, "pause", _pause, "take over from the loop of a session: it stops after the round under way")
+    pause.add_argument("--now", action="store_true", help="stop in the middle of the round")
+    _verb(verbs, "resume", _resume, "hand a session back to its paused loop")
     _verb(verbs, "cancel", _cancel, "stop the loop or round of a session")
 
 
@@ -225,6 +228,30 @@ def _delete(args: argparse.Namespace, output: Output) -> int:
             if output.json:
                 output.value({"deleted": session})
             output.say(f"{session} deleted")
+    return 0
+
+
+def _pause(args: argparse.Namespace, output: Output) -> int:
+    with connect(args) as client:
+        session = client.pause_loop(args.session, at_once=args.now)
+    if output.json:
+        output.value(session)
+        return 0
+    output.say(f"{session.id} {session.state}")
+    if session.paused_loop is not None:
+        done, rounds = session.paused_loop.rounds_done, session.paused_loop.settings.rounds
+        output.say(Text(f"  {done} of {rounds} rounds done; {takeover_hint(session.id)}", style="dim"))
+    return 0
+
+
+def _resume(args: argparse.Namespace, output: Output) -> int:
+    with connect(args) as client:
+        session = client.resume_loop(args.session)
+    if output.json:
+        output.value(session)
+        return 0
+    output.say(f"{session.id} {session.state}")
+    output.say(Text(f"  see it with: likeness watch {session.id}", style="dim"))
     return 0
 
 

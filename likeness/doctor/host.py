@@ -1,0 +1,61 @@
+"""Checks that need the machine of the gateway: its settings, disk and stores.
+
+They belong to the services, which are no dependency of this package: where these are installed, a process of theirs
+does the checks and tells the findings in JSON lines.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import ipaddress
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from likeness.doctor.findings import Finding, State, problem
+from likeness.doctor.reaching import split
+
+TIMEOUT_SECONDS = 120.0
+_MODULE = "services.doctor"
+
+
+def is_this_host(address: str) -> bool:
+    """Whether the services are installed here, and the gateway's stores are named by settings or it runs here."""
+    if importlib.util.find_spec("services") is None:
+        return False
+    place = split(address)
+    return "LIKENESS_DATABASE_URL" in os.environ or (place is not None and _is_loopback(place[0]))
+
+
+def examine_host() -> Iterator[Finding]:
+    """What the services find on this machine, under the settings of this environment."""
+    command = [sys.executable, "-m", _MODULE]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired:
+        yield problem("host", f"the checks of this machine took over {TIMEOUT_SECONDS:.0f} s", "A disk may hang.")
+        return
+    found = [finding for line in done.stdout.splitlines() if (finding := _read(line))]
+    yield from found
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        advice = 'Install the services whole: pip install "likeness[server]".'
+        yield problem("host", f"the checks of this machine broke off: {lines[-1]}", advice)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _read(line: str) -> Finding | None:
+    """A finding; anything else that a library may print is none."""
+    try:
+        said = json.loads(line)
+        return Finding(str(said["check"]), State(said["state"]), str(said["message"]), str(said["advice"]))
+    except (ValueError, KeyError, TypeError):
+        return None
