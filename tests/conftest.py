@@ -15,6 +15,9 @@ import pytest
 
 from world.glyphs import FontMissingError, font_path
 
+# As services/cluster/processes.py does, which many tests import too late: gRPC reads it when it is first imported.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 STOP_SECONDS = 90
 LPIPS_WEIGHTS = Path(__file__).resolve().parents[2] / "shared/weights/squeezenet1_1"
 """Real weights beside the checkout, where there are some."""

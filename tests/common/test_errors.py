@@ -34,8 +34,18 @@ ALL: list[tuple[LikenessError, grpc.StatusCode]] = [
     (DeadlineError(Reason.DEADLINE_EXCEEDED, "late"), grpc.StatusCode.DEADLINE_EXCEEDED),
     (UnavailableError(Reason.DATABASE_UNAVAILABLE, "gone"), grpc.StatusCode.UNAVAILABLE),
     (errors.CancelledError(), grpc.StatusCode.CANCELLED),
+    (errors.OutOfRangeError(Reason.OFFSET_GAP, "items are missing"), grpc.StatusCode.OUT_OF_RANGE),
+    (
+        errors.LimitError(Reason.QUOTA_EXCEEDED, "used up", subject="tenant:acme", retry_after_seconds=1.5),
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+    ),
     (InternalError(), grpc.StatusCode.INTERNAL),
 ]
+GATEWAYS_OWN: list[tuple[LikenessError, grpc.StatusCode]] = [
+    (errors.UnauthenticatedError(Reason.KEY_MISSING, "no key"), grpc.StatusCode.UNAUTHENTICATED),
+    (errors.ForbiddenError(Reason.SCOPE_TOO_NARROW, "too narrow"), grpc.StatusCode.PERMISSION_DENIED),
+]
+"""No backend asks for keys: such a status from one is a defect."""
 KINDS = [type(error).__name__ for error, _ in ALL]
 
 
@@ -43,7 +53,7 @@ def test_every_class_of_the_tree_is_covered() -> None:
     def below(kind: type[LikenessError]) -> set[type[LikenessError]]:
         return {kind}.union(*(below(child) for child in kind.__subclasses__()))
 
-    assert below(LikenessError) - {LikenessError} == {type(error) for error, _ in ALL}
+    assert below(LikenessError) - {LikenessError} == {type(error) for error, _ in (*ALL, *GATEWAYS_OWN)}
 
 
 @pytest.mark.parametrize(("error", "code"), ALL, ids=KINDS)
@@ -54,6 +64,13 @@ def test_code_and_backend_round_trip(error: LikenessError, code: grpc.StatusCode
     assert (back.reason, back.message) == (error.reason, error.message)
     if code is not grpc.StatusCode.CANCELLED:
         assert (back.field, back.retry_after_seconds) == (error.field, error.retry_after_seconds)
+
+
+@pytest.mark.parametrize(("error", "code"), GATEWAYS_OWN)
+def test_no_backend_speaks_of_keys(error: LikenessError, code: grpc.StatusCode) -> None:
+    assert grpc_errors.code_of(error) is code
+    back = grpc_errors.from_status(code, grpc_errors.to_detail(error), backend="scorer")
+    assert isinstance(back, InternalError)
 
 
 @pytest.mark.parametrize(("error", "code"), ALL, ids=KINDS)

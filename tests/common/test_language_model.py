@@ -119,3 +119,12 @@ async def test_an_endpoint_that_is_not_there() -> None:
         await model.ask(QUESTION)
     assert caught.value.retry_after_seconds
     await model.close()
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+async def test_numbers_that_json_does_not_have_are_no_answer(number: str) -> None:
+    # A range of a schema would let NaN through.
+    schema = {"type": "object", "properties": {"agreement": {"type": "number", "minimum": 0}}}
+    async with _model([f'{{"agreement": {number}}}', {"agreement": 0.5}]) as (model, server):
+        assert await model.ask(replace(QUESTION, schema=schema)) == {"agreement": 0.5}
+    assert len(server.requests) == 2

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import grpc
+import psutil
 import pytest
 
 from likeness.gateway.v1 import session_pb2, session_service_pb2, session_service_pb2_grpc
@@ -92,6 +93,38 @@ def test_a_client_killed_in_mid_watch_resumes_and_sees_every_event_once(
     again = subprocess.run(resume, capture_output=True, text=True, cwd=ROOT, timeout=240, check=True)
     seen += [event for event in map(json.loads, again.stdout.splitlines()) if event["sequence"]]
     assert [event["sequence"] for event in seen] == [event.sequence for event in durable_events(channel, name)]
+
+
+@pytest.mark.parametrize("application", ["scorer", "refiner"])
+def test_a_replica_killed_in_mid_loop_costs_no_candidate(
+    cluster: object, channel: grpc.Channel, target: bytes, application: str
+) -> None:
+    ray = json.loads((cluster.home / "cluster.json").read_text())["processes"]["ray"]  # type: ignore[attr-defined]
+
+    def replicas() -> set[int]:
+        below = psutil.Process(ray).children(recursive=True)
+        return {one.pid for one in below if f"ServeReplica:{application}" in command_of(one)}
+
+    (replica,) = replicas()
+    name = start_loop(channel, target, rounds=3, candidates=2)
+    events_until(channel, name, lambda seen: any(event.HasField("candidate_generated") for event in seen))
+    os.kill(replica, signal.SIGKILL)
+    events = durable_events(channel, name)
+    last = events[-1].state_changed
+    assert last.state == session_pb2.Session.STATE_SUCCEEDED, last.error
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    for kind in ("candidate_generated", "candidate_scored"):
+        ids = [getattr(event, kind).candidate.id for event in events if event.HasField(kind)]
+        assert sorted(ids) == [f"r{r}c{c}" for r in (1, 2, 3) for c in (1, 2)], f"{kind}: {ids}"
+    assert replicas() and replica not in replicas()
+
+
+def command_of(process: psutil.Process) -> str:
+    """The command line of a process; empty if it has just ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 @pytest.mark.parametrize("part", ["redis"])

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import uuid
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +21,10 @@ from sqlalchemy.pool import NullPool
 
 from likeness.gateway.v1 import image_service_pb2, image_service_pb2_grpc
 from likeness.gateway.v1 import session_service_pb2 as pb
+from likeness.gateway.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
 from likeness.gateway.v1.image_service_pb2_grpc import ImageServiceStub
 from likeness.gateway.v1.profile_service_pb2_grpc import ProfileServiceStub
+from likeness.gateway.v1.race_service_pb2_grpc import RaceServiceStub
 from likeness.gateway.v1.session_service_pb2_grpc import SessionServiceStub
 from likeness.types.v1 import image_pb2
 from services.common.profile import Defaults, GeneratorModel, Profile
@@ -32,6 +34,7 @@ from services.gateway.rpc.image_servicer import ImageServicer
 from services.gateway.server import GatewayServer, Outside
 from services.gateway.store.migrate import migrate
 from tests.gateway import doubles
+from tests.gateway.score_cache_double import Scores
 from tests.gateway.scorer_double import Scorer
 
 TARGET = doubles.draw("rgb 200 60 90", 7)
@@ -60,6 +63,7 @@ class Parts:
     refiner: doubles.Refiner = field(default_factory=doubles.Refiner)
     scorer: Scorer = field(default_factory=Scorer)
     objects: doubles.Objects = field(default_factory=doubles.Objects)
+    scores: Scores = field(default_factory=Scores)
 
     def outside(self) -> Outside:
         """As the gateway takes them."""
@@ -70,6 +74,7 @@ class Parts:
             differences=self.scorer,
             scoring=self.scorer.with_heads,
             objects=self.objects,
+            scores=self.scores,
         )
 
 
@@ -92,6 +97,16 @@ class Gateway:
         return ProfileServiceStub(self.channel)
 
     @property
+    def evaluations(self) -> EvaluationServiceStub:
+        """Client of the evaluation service."""
+        return EvaluationServiceStub(self.channel)
+
+    @property
+    def races(self) -> RaceServiceStub:
+        """Client of the race service."""
+        return RaceServiceStub(self.channel)
+
+    @property
     def images(self) -> ImageServiceStub:
         """Client of the image service."""
         return ImageServiceStub(self.channel)
@@ -106,6 +121,16 @@ class Gateway:
         """Durable events of a session from a cursor until it is idle, without the snapshot and live ones."""
         request = pb.WatchSessionRequest(name=name, after_cursor=after, until_idle=until_idle)
         return [one.event async for one in self.stub.WatchSession(request) if one.event.sequence]
+
+    async def execute(self, statement: str) -> None:
+        """Runs a statement on the gateway's database."""
+        async with self.server.database.transaction() as connection:
+            await connection.execute(text(statement))
+
+    async def count(self, query: str) -> int:
+        """The one number that a query on the gateway's database gives."""
+        async with self.server.database.query() as connection:
+            return int((await connection.execute(text(query))).scalar_one())
 
     async def finished(self, name: str) -> pb.GetSessionResponse:
         """The session once it is idle."""
@@ -164,9 +189,14 @@ async def gateway(database_url: str, parts: Parts) -> AsyncIterator[Gateway]:
 
 @asynccontextmanager
 async def running(
-    database_url: str, parts: Parts, *, retry: RetryPolicy = FAST_RETRY, **settings: object
+    database_url: str,
+    parts: Parts,
+    *,
+    retry: RetryPolicy = FAST_RETRY,
+    also: Sequence[Callable[[grpc.aio.Server], str]] = (),
+    **settings: object,
 ) -> AsyncIterator[Gateway]:
-    """A gateway for as long as the block runs."""
+    """A gateway for as long as the block runs; `also` adds services that it does not have by itself."""
     chosen = Settings(database_url=database_url, gateway_port=0, **settings)  # type: ignore[arg-type]
     server = GatewayServer(chosen, PROFILE, parts.outside(), retry=retry)
     images = ImageServicer(parts.objects, server.images, server.scoring, PROFILE, server.generation)
@@ -175,7 +205,7 @@ async def running(
         image_service_pb2_grpc.add_ImageServiceServicer_to_server(images, to)
         return image_service_pb2.DESCRIPTOR.services_by_name["ImageService"].full_name
 
-    await server.start(add_images)
+    await server.start(add_images, *also)
     limits = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=limits) as channel:
@@ -188,5 +218,10 @@ async def clear(database_url: str) -> None:
     """Empties every table."""
     engine = create_async_engine(database_url, poolclass=NullPool)
     async with engine.begin() as connection:
-        await connection.execute(text("TRUNCATE sessions, images, profiles, requests CASCADE"))
+        await connection.execute(
+            text(
+                "TRUNCATE sessions, images, profiles, races, evaluations, manifest_parts, requests,"
+                " api_keys, tenant_limits, tenant_usage, audit_log CASCADE"
+            )
+        )
     await engine.dispose()

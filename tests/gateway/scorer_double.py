@@ -183,6 +183,7 @@ class PersonalScorer:
         candidates: Sequence[ScorableImage],
         metrics: Sequence[str],
         request_id: str,
+        tenant_id: str,
     ) -> list[ports.CandidateScores]:
         """Scores in order."""
         others = [one for one in metrics if not one.startswith(METRIC_PREFIX)]
@@ -192,7 +193,8 @@ class PersonalScorer:
         found = [{one.metric: one for one in each.scores} for each in scored]
         for index, metric in enumerate(metrics):
             if metric.startswith(METRIC_PREFIX):
-                head = await self._heads.active_head(metric.removeprefix(METRIC_PREFIX), field=f"metrics[{index}]")
+                profile = metric.removeprefix(METRIC_PREFIX)
+                head = await self._heads.active_head(tenant_id, profile, field=f"metrics[{index}]")
                 for one, candidate in zip(found, candidates, strict=True):
                     assert target is not None
                     one[metric] = await self._personal(metric, head, target, candidate)

@@ -9,6 +9,7 @@ import pytest
 
 from likeness.gateway.v1 import session_pb2
 from likeness.gateway.v1 import session_service_pb2 as pb
+from services.gateway.access.caller import DEFAULT_TENANT
 from services.gateway.decoding import image_info
 from tests.gateway.conftest import TARGET, Gateway, Parts, running
 from tests.gateway.failures import reason_of
@@ -126,7 +127,7 @@ async def test_delete_keeps_pictures_that_others_use(gateway: Gateway) -> None:
 
 
 async def test_delete_keeps_what_was_uploaded_by_itself(gateway: Gateway) -> None:
-    await gateway.server.images.add(TARGET, await image_info(TARGET))
+    await gateway.server.images.add("default", TARGET, await image_info(TARGET))
     name = await gateway.create()
     await gateway.stub.DeleteSession(pb.DeleteSessionRequest(name=name))
     assert list(gateway.parts.objects.data.values()) == [TARGET]
@@ -134,7 +135,7 @@ async def test_delete_keeps_what_was_uploaded_by_itself(gateway: Gateway) -> Non
 
 async def test_pictures_left_behind_by_a_dead_gateway_are_swept(gateway: Gateway) -> None:
     name = await gateway.create()
-    hashes = await gateway.server.sessions._sessions.delete(name.removeprefix("sessions/"))
+    hashes = await gateway.server.sessions._sessions.delete(DEFAULT_TENANT, name.removeprefix("sessions/"))
     assert hashes and gateway.parts.objects.data
     # The gateway's own first sweep may come in between: either of the two takes the picture away.
     await gateway.server.images.sweep()

@@ -8,6 +8,7 @@ from likeness.gateway.v1 import session_pb2
 from likeness.gateway.v1 import session_service_pb2 as pb
 from likeness.types.v1 import understanding_pb2
 from services.common.errors import Reason, UnavailableError
+from services.gateway.access.caller import DEFAULT_TENANT
 from services.gateway.ports import Priority
 from tests.gateway.conftest import Gateway
 
@@ -136,7 +137,7 @@ async def test_hidden_scores_are_stored_but_never_sent(gateway: Gateway) -> None
     assert done.session.best.id and done.rounds[1].best_candidate_id
     for message in (*events, *watched, done, listed):
         assert "loop_score" not in str(message) and "scores {" not in str(message) and "gain" not in str(message)
-    stored = await gateway.server.sessions.get(name.removeprefix("sessions/"))
+    stored = await gateway.server.sessions.get(DEFAULT_TENANT, name.removeprefix("sessions/"))
     assert stored.session.best is not None and stored.session.best.scores
 
 

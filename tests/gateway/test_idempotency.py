@@ -80,6 +80,39 @@ async def test_feedback_and_ranking_again_are_recorded_once(gateway: Gateway) ->
     assert kinds.count("feedback_given") == kinds.count("candidates_ranked") == 1
 
 
+async def test_pause_resume_and_cancel_again_have_one_effect_and_one_answer(gateway: Gateway) -> None:
+    gateway.parts.generator.gate.clear()
+    name = await gateway.create()
+    await gateway.stub.StartLoop(pb.StartLoopRequest(name=name))
+    pause = pb.PauseLoopRequest(name=name, at_once=True, request_id=str(uuid.uuid4()))
+    together = await asyncio.gather(*(gateway.stub.PauseLoop(pause) for _ in range(3)))
+    resume = pb.ResumeLoopRequest(name=name, request_id=str(uuid.uuid4()))
+    running = await gateway.stub.ResumeLoop(resume)
+    assert await gateway.stub.ResumeLoop(resume) == running
+    cancel = pb.CancelLoopRequest(name=name, request_id=str(uuid.uuid4()))
+    cancelled = await gateway.stub.CancelLoop(cancel)
+    # What came later does not change what was answered.
+    assert await gateway.stub.CancelLoop(cancel) == cancelled
+    assert await gateway.stub.ResumeLoop(resume) == running
+    assert all(one == together[0] for one in (*together, await gateway.stub.PauseLoop(pause)))
+    events = await gateway.events(name)
+    states = [one.state_changed.state for one in events if one.WhichOneof("event") == "state_changed"]
+    session = session_pb2.Session
+    expected = [session.STATE_RUNNING, session.STATE_PAUSED, session.STATE_RUNNING, session.STATE_CANCELLED]
+    assert states == expected
+    gateway.parts.generator.gate.set()
+
+
+async def test_delete_again_is_no_error(gateway: Gateway) -> None:
+    name = await gateway.create()
+    delete = pb.DeleteSessionRequest(name=name, request_id=str(uuid.uuid4()))
+    await gateway.stub.DeleteSession(delete)
+    await gateway.stub.DeleteSession(delete)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await gateway.stub.DeleteSession(pb.DeleteSessionRequest(name=name))
+    assert reason_of(caught.value)[:2] == (grpc.StatusCode.NOT_FOUND, "SESSION_NOT_FOUND")
+
+
 async def test_another_body_or_method_under_the_id_is_refused(gateway: Gateway) -> None:
     name = await gateway.create()
     request_id = str(uuid.uuid4())
@@ -87,6 +120,10 @@ async def test_another_body_or_method_under_the_id_is_refused(gateway: Gateway) 
     for call in (
         gateway.stub.SubmitFeedback(pb.SubmitFeedbackRequest(name=name, text="two", request_id=request_id)),
         gateway.stub.StartLoop(pb.StartLoopRequest(name=name, request_id=request_id)),
+        gateway.stub.PauseLoop(pb.PauseLoopRequest(name=name, request_id=request_id)),
+        gateway.stub.ResumeLoop(pb.ResumeLoopRequest(name=name, request_id=request_id)),
+        gateway.stub.CancelLoop(pb.CancelLoopRequest(name=name, request_id=request_id)),
+        gateway.stub.DeleteSession(pb.DeleteSessionRequest(name=name, request_id=request_id)),
         gateway.stub.CreateSession(create_request(request_id)),
         gateway.stub.SubmitPrompt(pb.SubmitPromptRequest(name=name, prompt="one", request_id=request_id)).read(),
         gateway.stub.RankImages(pb.RankImagesRequest(name=name, candidate_ids=["a", "b"], request_id=request_id)),

@@ -78,7 +78,7 @@ async def test_metrics_without_the_default_selection_select_themselves(gateway: 
 
 async def test_target_by_content_hash(gateway: Gateway) -> None:
     info = await image_info(TARGET)
-    await gateway.server.images.add(TARGET, info)
+    await gateway.server.images.add("default", TARGET, info)
     name = await gateway.create(target=image_pb2.Image(content_hash=info.content_hash))
     session = (await gateway.stub.GetSession(pb.GetSessionRequest(name=name))).session
     assert session.target.pixel_hash == info.pixel_hash

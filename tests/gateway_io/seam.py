@@ -72,7 +72,7 @@ class Profiles:
     def __init__(self, heads: dict[str, Head] | None = None) -> None:
         self.heads = heads or {}
 
-    async def active_head(self, profile_id: str, *, field: str) -> Head:
+    async def active_head(self, tenant_id: str, profile_id: str, *, field: str) -> Head:
         if profile_id not in self.heads:
             raise NotFoundError(Reason.PROFILE_NOT_FOUND, "profile", profile_id, field=field)
         return self.heads[profile_id]

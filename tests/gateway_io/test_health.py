@@ -15,7 +15,8 @@ from likeness.gateway.v1 import catalog_service_pb2 as pb
 from services.common import telemetry
 from services.common.errors import DeadlineError, OverloadedError, Reason, UnavailableError
 from services.gateway import health as module
-from services.gateway.health import CACHE, NEEDED, Health, HealthMonitor
+from services.gateway.access.scopes import SCOPES
+from services.gateway.health import CACHE, NEEDED, SERVICE_NEEDS, Health, HealthMonitor
 from services.gateway.http import start_http
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
@@ -171,3 +172,7 @@ async def test_http_tells_health_and_metrics(parts: Parts) -> None:
 
 def test_every_health_has_a_proto_value() -> None:
     assert len(Health) == len(pb.Health.values()) - 1
+
+
+def test_every_service_of_the_gateway_can_be_asked_for_by_name() -> None:
+    assert set(SCOPES) <= set(SERVICE_NEEDS)

@@ -33,6 +33,7 @@ from services.gateway.store.database import Database
 from services.gateway.store.images import ImageRepository
 from services.gateway.store.migrate import migrate
 from tests.cluster.running import home_folder
+from tests.gateway.unlimited import Unlimited
 from tests.gateway_io.seam import BACKBONE, Backends, Profiles, picture
 from tests.gateway_io.test_catalog_servicer import PROFILE
 
@@ -62,7 +63,7 @@ async def stub(
     database, objects = Database(database_url), LocalObjectStore(tmp_path / "objects")
     scorer, cache = ScorerClient(backends.address), VectorCache(redis.url, ttl_seconds=100)
     images, generator = ImageRepository(database, objects), GeneratorClient(backends.address)
-    generation = ImageGeneration(generator, images, objects, retry=RetryPolicy(), timeout_seconds=30)
+    generation = ImageGeneration(generator, images, objects, Unlimited(), retry=RetryPolicy(), timeout_seconds=30)
     servicer = ImageServicer(objects, images, CachedScoring(scorer, cache, PROFILES), PROFILE, generation)
     server = grpc.aio.server(interceptors=[CallInterceptor()])
     add_ImageServiceServicer_to_server(servicer, server)

@@ -58,7 +58,9 @@ async def score(
     target: ScorableImage | None = RED,
     text: str = "",
 ) -> list[CandidateScores]:
-    return await scoring.score(target=target, text=text, candidates=candidates, metrics=metrics, request_id="r")
+    return await scoring.score(
+        target=target, text=text, candidates=candidates, metrics=metrics, request_id="r", tenant_id="t"
+    )
 
 
 async def test_scores_keep_the_order_of_candidates_and_metrics(scoring: CachedScoring) -> None:

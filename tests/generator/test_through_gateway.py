@@ -26,6 +26,7 @@ from services.generator.engine.step_engine import StepEngine
 from services.generator.pipelines import LoadedModel
 from services.generator.service import GeneratorService
 from tests.gateway.failures import details_of, reason_of
+from tests.gateway.unlimited import Unlimited
 from tests.generator.engine.test_joining import called, read, unguided
 from tests.generator.gate import Gate
 from tests.generator.grpc_server import listen
@@ -40,7 +41,9 @@ async def images(tiny: LoadedModel, engine: StepEngine, tmp_path: Path) -> Async
     async with listen(GeneratorService(Catalog([TINY], {"tiny": tiny.known}, {}, ["tiny"]), engine)) as address:
         generator, objects = GeneratorClient(address), LocalObjectStore(tmp_path)
         repository = ImageRepository(Database("postgresql+asyncpg://127.0.0.1:1/none"), objects)
-        generation = ImageGeneration(generator, repository, objects, retry=RetryPolicy(), timeout_seconds=60)
+        generation = ImageGeneration(
+            generator, repository, objects, Unlimited(), retry=RetryPolicy(), timeout_seconds=60
+        )
         server = grpc.aio.server(interceptors=[CallInterceptor()])
         add_ImageServiceServicer_to_server(GenerationServicer(generation), server)
         port = server.add_insecure_port("127.0.0.1:0")

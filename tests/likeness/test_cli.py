@@ -49,6 +49,20 @@ def test_regenerate_tells_the_story_and_writes_the_report(target_file: Path, tmp
     assert len(result["rounds"]) == 2 and result["session"]["state"] == "succeeded"
 
 
+def test_a_loop_is_paused_and_resumed(gateway: TestGateway, target: bytes, capsys: Capture) -> None:
+    gateway.hold_loops()
+    with Client(gateway.address) as client:
+        session = client.start_loop(client.create_session(target))
+    assert main(["session", "pause", session.id, "--now"]) == 0
+    said = capsys.readouterr().out
+    assert f"{session.id} paused" in said and "0 of 4 rounds done" in said and "resume" in said
+    gateway.hold_loops(False)
+    assert main(["watch", session.id]) == 0
+    assert f"your turn: likeness session submit|feedback|rank|resume {session.id}" in capsys.readouterr().out
+    assert main(["session", "resume", session.id]) == 0
+    assert f"{session.id} running" in capsys.readouterr().out
+
+
 def test_regenerate_as_json_lines(target_file: Path, capsys: Capture) -> None:
     assert main(["regenerate", str(target_file), "--rounds", "1", "--json"]) == 0
     values = json_lines(capsys.readouterr().out)

@@ -20,6 +20,7 @@ from likeness import (
     Health,
     LoopFailed,
     RoundFinished,
+    Session,
     SessionSettings,
     SessionSnapshot,
     SessionState,
@@ -133,6 +134,35 @@ def test_a_loop_can_be_cancelled_by_id(client: Client, gateway: TestGateway, tar
     session = client.start_loop(client.create_session(target), rounds=9)
     assert session.state is SessionState.RUNNING
     assert client.cancel_loop(session.id).stop_reason is StopReason.CANCELLED
+
+
+def test_a_loop_is_taken_over_and_handed_back(client: Client, gateway: TestGateway, target: bytes) -> None:
+    gateway.hold_loops()
+    session = client.start_loop(client.create_session(target))
+    paused = client.pause_loop(session, at_once=True)
+    assert paused.state is SessionState.PAUSED and paused.paused_loop is not None
+    assert (paused.paused_loop.settings.rounds, paused.paused_loop.rounds_done) == (4, 0)
+    gateway.hold_loops(False)
+    assert list(client.submit_prompt(session, "a red car"))
+    assert client.resume_loop(session).paused_loop is None
+    states = [event.body.state for event in client.watch(session, until_idle=True) if event.kind == "state_changed"]
+    assert states[1] is SessionState.PAUSED and states[-1] is SessionState.SUCCEEDED
+
+
+def test_a_regeneration_waits_while_somebody_has_taken_over(
+    client: Client, gateway: TestGateway, target: bytes
+) -> None:
+    took_over: list[Session] = []
+    gateway.hold_loops()
+
+    def take_over(event: Event) -> None:
+        if event.kind == "state_changed" and not took_over:
+            took_over.append(client.pause_loop(next(client.list_sessions())))
+            gateway.hold_loops(False)
+            client.resume_loop(took_over[0])
+
+    result = client.regenerate(target, on_event=take_over)
+    assert result.session.state is SessionState.SUCCEEDED and took_over[0].state is SessionState.PAUSED
 
 
 def test_sessions_are_listed_over_pages_and_deleted(client: Client, target: bytes) -> None:

@@ -15,6 +15,8 @@ from likeness import (
     SessionSnapshot,
     Unavailable,
 )
+from likeness._following import Follower
+from likeness.gateway.v1 import session_pb2
 from tests.likeness.conftest import QUICK
 from tests.likeness.gateway.faults import Fault
 from tests.likeness.gateway.server import TestGateway
@@ -42,15 +44,24 @@ def test_retries_are_bounded(client: Client, gateway: TestGateway) -> None:
     assert gateway.faults.calls["GetStatus"] == QUICK.attempts
 
 
-@pytest.mark.parametrize("method", ["DeleteSession", "CancelLoop"])
-def test_calls_without_request_id_are_not_repeated(
+@pytest.mark.parametrize("method", ["PauseLoop", "ResumeLoop", "CancelLoop", "DeleteSession"])
+def test_every_change_of_a_session_may_be_repeated(
     client: Client, gateway: TestGateway, target: bytes, method: str
 ) -> None:
-    session = client.create_session(target)
+    gateway.hold_loops()
+    session = client.start_loop(client.create_session(target))
+    if method == "ResumeLoop":
+        client.pause_loop(session)
     gateway.faults.add(method, GONE)
-    with pytest.raises(Unavailable):
-        client.delete_session(session) if method == "DeleteSession" else client.cancel_loop(session)
-    assert gateway.faults.calls[method] == 1
+    calls = {
+        "PauseLoop": client.pause_loop,
+        "ResumeLoop": client.resume_loop,
+        "CancelLoop": client.cancel_loop,
+        "DeleteSession": client.delete_session,
+    }
+    calls[method](session)
+    gateway.hold_loops(False)
+    assert gateway.faults.calls[method] == 2
 
 
 def test_a_full_queue_is_waited_for_only_if_the_server_says_how_long(
@@ -145,6 +156,23 @@ def test_no_gateway_says_where_it_looked() -> None:
     with Client("127.0.0.1:1", retry=quick) as client, pytest.raises(Unavailable) as caught:
         client.status()
     assert caught.value.reason == "GATEWAY_UNREACHABLE" and "127.0.0.1:1" in caught.value.message
+
+
+def test_a_snapshot_beyond_what_was_seen_is_news() -> None:
+    follower = Follower("", QUICK)
+
+    def snapshot(position: int) -> session_pb2.SessionEvent:
+        message = session_pb2.SessionEvent(cursor=f"at-{position}")
+        message.snapshot.session.last_event_sequence = position
+        return message
+
+    assert follower.accept(snapshot(0)) is not None
+    seen = session_pb2.SessionEvent(sequence=1, cursor="at-1", round_started=session_pb2.RoundStarted())
+    assert follower.accept(seen) is not None
+    # After a reconnect: the first tells nothing new, the second stands for events that are no longer kept.
+    assert follower.accept(snapshot(1)) is None
+    assert follower.accept(snapshot(9)) is not None and follower.cursor == "at-9"
+    assert follower.accept(seen) is None
 
 
 async def test_the_async_watch_also_yields_every_event_once(

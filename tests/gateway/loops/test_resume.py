@@ -7,15 +7,18 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from services.gateway import domain
+from services.gateway.access.caller import DEFAULT_TENANT
+from services.gateway.access.limits import TenantLimits
 from services.gateway.decoding import image_info
 from services.gateway.history import apply, beginning
-from services.gateway.loops.machine import Machine, Tools
+from services.gateway.loops.machine import Machine
 from services.gateway.loops.state import HUMAN, Lease
+from services.gateway.loops.work import Tools
 from services.gateway.store.changes import LeaseLostError
 from services.gateway.store.database import Database
 from services.gateway.store.images import ImageRepository
@@ -23,6 +26,7 @@ from services.gateway.store.leases import LeaseRepository
 from services.gateway.store.requests import RequestRepository
 from services.gateway.store.runs import RunRepository
 from services.gateway.store.sessions import FullSession, SessionRepository
+from services.gateway.store.tenants import TenantRepository
 from tests.gateway.conftest import FAST_RETRY, TARGET, Parts, clear
 
 pytestmark = pytest.mark.integration
@@ -86,7 +90,7 @@ class Store:
         state = domain.SessionState.WAITING
         session = domain.Session(session_id, "", target, settings, state, now, now)
         await self.sessions.create(session, TARGET)
-        _, lease = await self.runs.begin(session_id, loop, "dead")
+        _, lease = await self.runs.begin(DEFAULT_TENANT, session_id, loop, "dead")
         assert lease is not None
         await self.leases.release("dead")
         return lease
@@ -98,7 +102,9 @@ class Store:
 
     def machine(self, lease: Lease, runs: Any = None) -> Machine:
         """A machine with the doubles."""
-        tools = Tools(self.parts.generator, self.parts.refiner, self.parts.scorer, self.parts.objects, FAST_RETRY, 10.0)
+        # No metric of these sessions is personal, so nobody asks for heads.
+        scoring = self.parts.scorer.with_heads(cast(Any, None))
+        tools = Tools(self.parts.generator, self.parts.refiner, scoring, self.parts.objects, FAST_RETRY, 10.0)
         return Machine(lease, runs or self.runs, tools, lambda *_: None)
 
 
@@ -110,7 +116,12 @@ async def store(database_url: str) -> AsyncIterator[Store]:
     images = ImageRepository(database, parts.objects)
     requests = RequestRepository(database, 60)
     sessions = SessionRepository(database, images, requests)
-    yield Store(parts, sessions, RunRepository(database, images, requests), LeaseRepository(database))
+    yield Store(
+        parts,
+        sessions,
+        RunRepository(database, images, requests, TenantRepository(database, TenantLimits())),
+        LeaseRepository(database),
+    )
     await database.close()
     await clear(database_url)
 
@@ -127,7 +138,7 @@ async def run_dying(store: Store, writes: int, *, after_commit: bool) -> tuple[F
         except Killed:
             deaths += 1
             await store.leases.release("next")
-        full = await store.sessions.get_full("s1")
+        full = await store.sessions.get_full(DEFAULT_TENANT, "s1")
         if full.session.state is not domain.SessionState.RUNNING:
             return full, deaths
 
@@ -153,7 +164,7 @@ async def test_death_just_before_a_commit_repeats_only_what_was_not_stored(store
 async def test_resumed_loop_ends_as_an_undisturbed_one(store: Store, database_url: str) -> None:
     await store.begin()
     await store.machine(await store.take_up()).run()
-    calm = await store.sessions.get_full("s1")
+    calm = await store.sessions.get_full(DEFAULT_TENANT, "s1")
     await clear(database_url)
     disturbed, _ = await run_dying(store, 1, after_commit=True)
     assert without_times(disturbed) == without_times(calm)
@@ -171,8 +182,8 @@ async def test_task_cancelled_at_any_await_can_be_taken_up(store: Store) -> None
         await asyncio.gather(task, return_exceptions=True)
         deaths += 1
         await store.leases.release("next")
-        state = (await store.sessions.get("s1")).state
-    full = await store.sessions.get_full("s1")
+        state = (await store.sessions.get(DEFAULT_TENANT, "s1")).state
+    full = await store.sessions.get_full(DEFAULT_TENANT, "s1")
     assert deaths > 5
     assert_complete(store, full)
 
@@ -185,9 +196,9 @@ async def test_human_round_is_resumed_too(store: Store) -> None:
         with pytest.raises(Killed):
             await store.machine(lease, MortalRuns(store.runs, 1, after_commit=True)).run()
         await store.leases.release("next")
-        if (await store.sessions.get("s1")).state is not domain.SessionState.RUNNING:
+        if (await store.sessions.get(DEFAULT_TENANT, "s1")).state is not domain.SessionState.RUNNING:
             break
-    full = await store.sessions.get_full("s1")
+    full = await store.sessions.get_full(DEFAULT_TENANT, "s1")
     assert full.session.state is domain.SessionState.WAITING and full.session.stop_reason is None
     assert store.parts.generator.made.total() == 3 and store.parts.refiner.calls == []
     assert [one.prompt for one in full.rounds[0].candidates] == ["rgb 5 6 7"] * 3
@@ -203,7 +214,7 @@ async def test_gateway_that_lost_its_lease_writes_nothing_more(store: Store) -> 
     with pytest.raises(LeaseLostError):
         await store.machine(old).run()
     await store.machine(new).run()
-    assert_complete(store, await store.sessions.get_full("s1"))
+    assert_complete(store, await store.sessions.get_full(DEFAULT_TENANT, "s1"))
 
 
 async def test_two_gateways_never_hold_one_session(store: Store) -> None:
@@ -216,7 +227,7 @@ async def test_two_gateways_never_hold_one_session(store: Store) -> None:
 async def test_session_deleted_in_mid_step_stops_its_machine(store: Store) -> None:
     lease = await store.begin()
     await store.runs.stopped(lease, domain.SessionState.CANCELLED, domain.StopReason.CANCELLED)
-    await store.sessions.delete("s1")
+    await store.sessions.delete(DEFAULT_TENANT, "s1")
     with pytest.raises(LeaseLostError):
         await store.machine(lease).run()
 
@@ -235,7 +246,7 @@ def assert_complete(store: Store, full: FullSession) -> None:
 
 async def test_tables_are_the_sum_of_the_events(store: Store) -> None:
     full, _ = await run_dying(store, 4, after_commit=True)
-    page = await store.sessions.events_after("s1", 0, 1000)
+    page = await store.sessions.events_after(DEFAULT_TENANT, "s1", 0, 1000)
     assert [one.sequence for one in page.events] == list(range(1, page.last_sequence + 1))
     history = beginning(full.session)
     for event in page.events:

@@ -81,12 +81,27 @@ def test_tie_keeps_the_older() -> None:
         (replace(LOOP, plateau_rounds=1, plateau_gain=0.2), [None, 0.1], 0.5, StopReason.PLATEAU),
         (replace(LOOP, image_budget=4), [None, 0.1], 0.5, StopReason.BUDGET_SPENT),
         (replace(LOOP, image_budget=5), [None, 0.1], 0.5, None),
+        (replace(LOOP, seconds_budget=10.0), [None, 0.1], 0.5, StopReason.BUDGET_SPENT),
+        (replace(LOOP, seconds_budget=10.1), [None, 0.1], 0.5, None),
+        # What was reached says more than what was spent.
+        (replace(LOOP, seconds_budget=1.0, target_score=0.5), [None], 0.5, StopReason.TARGET_REACHED),
         (replace(LOOP, strategy=HUMAN), [None], 0.5, StopReason.ROUNDS_DONE),
     ],
 )
 def test_stop_rules(loop: LoopSettings, gains: list[float | None], best: float, expected: StopReason | None) -> None:
     rounds = [finished(number, gain, 0.1, 0.2) for number, gain in enumerate(gains, start=1)]
-    assert rules.stop_reason(loop, rounds, candidate("best", best)) is expected
+    used = rules.Spent(rules.images_made(rounds), 10.0)
+    assert rules.stop_reason(loop, rounds, candidate("best", best), used) is expected
+
+
+def test_plateau_begins_anew_where_a_person_said_how_to_go_on() -> None:
+    loop = replace(LOOP, plateau_rounds=2, rounds=9, image_budget=99)
+    rounds = [finished(number, 0.0, 0.1) for number in (1, 2, 4)]
+    used = rules.Spent(3, 1.0)
+    assert rules.stop_reason(loop, rounds, candidate("best", 0.1), used) is StopReason.PLATEAU
+    assert rules.stop_reason(loop, rounds, candidate("best", 0.1), used, restart_round=4) is None
+    more = [*rounds, finished(5, 0.0, 0.1)]
+    assert rules.stop_reason(loop, more, candidate("best", 0.1), used, restart_round=4) is StopReason.PLATEAU
 
 
 def test_pictures_that_failed_cost_no_budget() -> None:

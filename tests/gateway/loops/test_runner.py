@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import grpc
 import pytest
 from sqlalchemy import text
 
@@ -11,6 +12,7 @@ from likeness.gateway.v1 import session_pb2
 from likeness.gateway.v1 import session_service_pb2 as pb
 from services.gateway.store.database import Database
 from tests.gateway.conftest import Gateway, Parts, clear, running
+from tests.gateway.failures import details_of, reason_of
 
 pytestmark = pytest.mark.integration
 
@@ -54,6 +56,41 @@ async def test_loop_outlives_the_loss_of_every_database_connection(gateway: Gate
     gateway.parts.generator.gate.set()
     assert (await gateway.finished(name)).session.state == SUCCEEDED
     assert set(gateway.parts.generator.made.values()) == {1}
+
+
+async def test_gateway_that_has_handed_over_begins_nothing(database_url: str, parts: Parts) -> None:
+    async with running(database_url, parts) as first, running(database_url, Parts(objects=parts.objects)) as second:
+        parts.generator.gate.clear()
+        paused, waiting = await first.create(), await first.create()
+        await first.stub.StartLoop(pb.StartLoopRequest(name=paused))
+        await first.stub.PauseLoop(pb.PauseLoopRequest(name=paused, at_once=True))
+        # As a call that was let in just before: only the loops are handed over yet.
+        await first.server.runner.close()
+        for call in (
+            first.stub.StartLoop(pb.StartLoopRequest(name=waiting)),
+            first.stub.ResumeLoop(pb.ResumeLoopRequest(name=paused)),
+            first.stub.SubmitPrompt(pb.SubmitPromptRequest(name=waiting, prompt="rgb 1 2 3")).read(),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call
+            assert reason_of(caught.value) == (grpc.StatusCode.UNAVAILABLE, "BACKEND_UNAVAILABLE")
+        # Nothing was stored, so the same calls elsewhere are not refused.
+        await second.stub.StartLoop(pb.StartLoopRequest(name=waiting))
+        await second.stub.ResumeLoop(pb.ResumeLoopRequest(name=paused))
+        for name in (waiting, paused):
+            assert (await second.finished(name)).session.state == SUCCEEDED
+    await clear(database_url)
+
+
+async def test_new_calls_of_a_drained_gateway_are_sent_elsewhere(gateway: Gateway) -> None:
+    name = await gateway.create()
+    draining = asyncio.create_task(gateway.server.drain(notice_seconds=0.5))
+    await asyncio.sleep(0)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await gateway.stub.GetSession(pb.GetSessionRequest(name=name))
+    assert reason_of(caught.value) == (grpc.StatusCode.UNAVAILABLE, "BACKEND_UNAVAILABLE")
+    assert details_of(caught.value)["RetryInfo"].retry_delay.seconds == 1
+    await draining
 
 
 async def test_loops_beyond_the_limit_wait_their_turn(database_url: str, parts: Parts) -> None:

@@ -48,7 +48,7 @@ async def test_fit_on_pictures_becomes_the_active_version(gateway: Gateway) -> N
     assert report.spearman_gain.difference == 0.5
     assert await get(gateway) == profile
     # It minds what the person minds: red.
-    head = await gateway.server.profiles._heads.active_head("ann", field="metric")
+    head = await gateway.server.profiles._heads.active_head("default", "ann", field="metric")
     assert head.array.argmax() == 0 and head.revision == profile.active.revision
 
 
@@ -128,7 +128,7 @@ async def test_pictures_outlive_their_session(gateway: Gateway) -> None:
 async def test_pictures_by_hash(gateway: Gateway) -> None:
     data = [draw(prompt, 0) for prompt in ("rgb 200 60 90", *PICTURES)]
     for one in data:
-        await gateway.server.images.add(one, await image_info(one))
+        await gateway.server.images.add("default", one, await image_info(one))
     target, *pictures = [image_pb2.Image(content_hash=content_hash(one)) for one in data]
     await create(gateway)
     by_hash = await fit(gateway, rankings=[ranked(target=target, pictures=pictures)])

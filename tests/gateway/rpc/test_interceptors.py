@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -12,6 +14,7 @@ from likeness.types.v1 import image_pb2
 from services.common.settings import MAX_MESSAGE_BYTES
 from services.common.telemetry import render_metrics
 from services.gateway import deadline
+from services.gateway.rpc.interceptors import CallInterceptor
 from tests.gateway.conftest import TARGET, Gateway
 from tests.gateway.failures import reason_of
 
@@ -95,6 +98,48 @@ async def test_message_at_the_limit_is_read_and_one_byte_more_is_not(gateway: Ga
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await gateway.stub.CreateSession(more)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize("data", [b"\xff\xff\xff", b"\x0a\x02\xc3\x28"], ids=["no message", "no UTF-8"])
+@pytest.mark.parametrize("method", ["GetSession", "WatchSession"])
+async def test_bytes_that_are_no_message_are_refused_like_any_bad_request(
+    gateway: Gateway, data: bytes, method: str
+) -> None:
+    path = f"/likeness.gateway.v1.SessionService/{method}"
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        if method == "GetSession":
+            await gateway.channel.unary_unary(path)(data)
+        else:
+            await gateway.channel.unary_stream(path)(data).read()
+    assert reason_of(caught.value) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "request")
+    assert "x-request-id" in dict(caught.value.trailing_metadata())
+
+
+async def test_caller_who_leaves_while_an_answer_is_written_is_no_defect(caplog: pytest.LogCaptureFixture) -> None:
+    closed: list[bool] = []
+
+    class Gone:
+        """Context of a call whose caller has left."""
+
+        def __getattr__(self, name: str) -> object:
+            return lambda *_: None
+
+        async def write(self, _: object) -> None:
+            raise grpc.aio.InternalError
+
+    async def answers(request: object, context: object) -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            closed.append(True)
+
+    async def continuation(_: object) -> object:
+        return grpc.unary_stream_rpc_method_handler(answers)
+
+    details = SimpleNamespace(method="/a.Service/Method", invocation_metadata=())
+    handler = await CallInterceptor().intercept_service(continuation, details)  # type: ignore[arg-type]
+    await handler.unary_stream(pb.GetSessionRequest(), Gone())
+    assert closed and "rpc_crashed" not in caplog.text
 
 
 async def test_latency_is_counted_by_method_and_code(gateway: Gateway) -> None:

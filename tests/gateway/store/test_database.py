@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import struct
+from pathlib import Path
+
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
 from services.common.errors import Reason, UnavailableError
-from services.gateway.store.database import Database
+from services.gateway.store.database import IDLE_TRANSACTION_SECONDS, Database
 
 pytestmark = pytest.mark.integration
 
@@ -18,6 +22,23 @@ async def test_no_server() -> None:
         await database.check()
     assert caught.value.reason is Reason.DATABASE_UNAVAILABLE and caught.value.retry_after_seconds
     await database.close()
+
+
+@pytest.mark.parametrize("state", ["57P03", "57P01", "53300", "53100"])
+async def test_server_that_takes_no_queries_now(tmp_path: Path, state: str) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        (length,) = struct.unpack("!i", await reader.readexactly(4))
+        await reader.readexactly(length - 4)
+        fields = f"SFATAL\0VFATAL\0C{state}\0Mnot now\0\0".encode()
+        writer.write(b"E" + struct.pack("!i", len(fields) + 4) + fields)
+        writer.close()
+
+    async with await asyncio.start_unix_server(refuse, tmp_path / ".s.PGSQL.5432"):
+        database = Database(f"postgresql+asyncpg://postgres@/none?host={tmp_path}")
+        with pytest.raises(UnavailableError) as caught:
+            await database.check()
+        assert caught.value.reason is Reason.DATABASE_UNAVAILABLE
+        await database.close()
 
 
 async def test_connections_that_the_server_closed_are_replaced(database_url: str) -> None:
@@ -51,3 +72,22 @@ async def test_defects_are_not_taken_for_an_outage(database_url: str) -> None:
         async with database.transaction() as connection:
             await connection.execute(text("SELECT nonsense"))
     await database.close()
+
+
+async def test_locks_of_a_gateway_that_freezes_in_a_transaction_are_freed(database_url: str) -> None:
+    frozen, other = Database(database_url), Database(database_url)
+    lock = text("LOCK TABLE sessions IN EXCLUSIVE MODE")
+    with pytest.raises(UnavailableError) as caught:
+        async with frozen.transaction() as connection:
+            shown = await connection.execute(text("SHOW idle_in_transaction_session_timeout"))
+            assert shown.scalar_one() == f"{IDLE_TRANSACTION_SECONDS}s"
+            await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 200"))
+            await connection.execute(lock)
+            # It does nothing while the other waits for the lock, and finds out when it wakes up.
+            async with other.transaction() as waiting:
+                await waiting.execute(lock)
+            await connection.execute(text("SELECT 1"))
+    assert caught.value.reason is Reason.DATABASE_UNAVAILABLE
+    await frozen.check()
+    await frozen.close()
+    await other.close()

@@ -13,11 +13,13 @@ from likeness.gateway.v1 import (
     catalog_service_pb2_grpc,
     image_service_pb2_grpc,
     profile_service_pb2_grpc,
+    race_service_pb2_grpc,
     session_service_pb2_grpc,
 )
 from tests.likeness.gateway.catalog import CatalogServicer
 from tests.likeness.gateway.faults import Faults
 from tests.likeness.gateway.profiles import ProfileServicer
+from tests.likeness.gateway.races import RaceServicer
 from tests.likeness.gateway.servicers import ImageServicer, SessionServicer
 from tests.likeness.gateway.world import World
 
@@ -71,6 +73,7 @@ class TestGateway:
         self.catalog = CatalogServicer(self.world)
         self._sessions, self.images = SessionServicer(self.world), ImageServicer(self.world)
         self._profiles = ProfileServicer(self.world)
+        self.races = RaceServicer(self.world)
         await self._listen()
 
     async def _listen(self) -> None:
@@ -79,6 +82,7 @@ class TestGateway:
         image_service_pb2_grpc.add_ImageServiceServicer_to_server(self.images, self._server)
         catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(self.catalog, self._server)
         profile_service_pb2_grpc.add_ProfileServiceServicer_to_server(self._profiles, self._server)
+        race_service_pb2_grpc.add_RaceServiceServicer_to_server(self.races, self._server)
         self._port = self._server.add_insecure_port(f"127.0.0.1:{self._port}")
         await self._server.start()
 

@@ -90,6 +90,28 @@ class SessionServicer(session_service_pb2_grpc.SessionServiceServicer):
         await self._begin(record, list(plans), State.STATE_SUCCEEDED)
         return session_service_pb2.StartLoopResponse(session=record.session)
 
+    async def PauseLoop(self, request, context):
+        record = await self._find("PauseLoop", request, context)
+        if record.task is None or record.task.done():
+            idle = Fault(grpc.StatusCode.FAILED_PRECONDITION, "SESSION_NOT_RUNNING", f"{request.name} is not running")
+            await fail(context, idle)
+        record.task.cancel()
+        paused = record.session.paused_loop
+        paused.settings.rounds, paused.settings.strategy, paused.rounds_done = 4, "repainter", len(record.rounds)
+        await self._set_state(record, State.STATE_PAUSED)
+        return session_service_pb2.PauseLoopResponse(session=record.session)
+
+    async def ResumeLoop(self, request, context):
+        record = await self._find("ResumeLoop", request, context)
+        if not record.session.HasField("paused_loop"):
+            problem = "no loop of the session is paused"
+            await fail(context, Fault(grpc.StatusCode.FAILED_PRECONDITION, "SESSION_NOT_PAUSED", problem))
+        rounds = record.session.paused_loop.settings.rounds
+        record.session.ClearField("paused_loop")
+        plans = list(story.loop_plans(rounds, 2, "repainter", ""))[len(record.rounds) :]
+        await self._begin(record, plans, State.STATE_SUCCEEDED)
+        return session_service_pb2.ResumeLoopResponse(session=record.session)
+
     async def CancelLoop(self, request, context):
         record = await self._find("CancelLoop", request, context)
         if record.task is None or record.task.done():
@@ -132,6 +154,8 @@ class SessionServicer(session_service_pb2_grpc.SessionServiceServicer):
         after = int(request.after_cursor.removeprefix("at-") or 0)
         snapshot = session_pb2.SessionEvent(sequence=after, cursor=f"at-{after}")
         snapshot.snapshot.session.CopyFrom(record.session)
+        seen = [event.sequence for event in record.log[:after]]
+        snapshot.snapshot.session.last_event_sequence = max(seen, default=0)
         snapshot.create_time.GetCurrentTime()
         if fault and fault.after_events == 0:
             await fail(context, fault)
@@ -193,6 +217,8 @@ class SessionServicer(session_service_pb2_grpc.SessionServiceServicer):
     async def _set_state(self, record: Record, state: int) -> None:
         record.session.state = state
         change = session_pb2.StateChanged(state=state, stop_reason=record.session.stop_reason)
+        if record.session.HasField("paused_loop"):
+            change.paused_loop.CopyFrom(record.session.paused_loop)
         await self._append(record, session_pb2.SessionEvent(state_changed=change))
 
     async def _append(self, record: Record, event: session_pb2.SessionEvent) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-from likeness.gateway.v1 import profile_service_pb2, session_pb2
+from likeness.gateway.v1 import profile_service_pb2, race_pb2, session_pb2
 from likeness.types.v1 import image_pb2
 from tests.likeness.gateway import story
 from tests.likeness.gateway.faults import Faults
@@ -41,6 +41,7 @@ class World:
     images: dict[str, bytes] = field(default_factory=dict)
     sessions: dict[str, Record] = field(default_factory=dict)
     profiles: dict[str, ProfileRecord] = field(default_factory=dict)
+    races: dict[str, race_pb2.Race] = field(default_factory=dict)
     answers: dict[str, Any] = field(default_factory=dict)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     failing_loop: bool = False

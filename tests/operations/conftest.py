@@ -1,0 +1,37 @@
+"""One deployment of real processes for all tests of this folder; each gets it whole."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from reliability.deployment import Deployment, deployed
+from services.cluster.processes import free_port
+
+HTTP_PORT = free_port(0)
+LOOP = pytest.mark.asyncio(loop_scope="session")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder starts processes and shares one event loop."""
+    for item in items:
+        if "tests/operations" in item.nodeid:
+            item.add_marker(pytest.mark.integration)
+            item.add_marker(pytest.mark.timeout(180))
+            item.add_marker(LOOP, append=False)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared() -> AsyncIterator[Deployment]:
+    """One gateway, and everything that it needs."""
+    async with deployed(environments=[{"LIKENESS_HTTP_PORT": str(HTTP_PORT)}]) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def deployment(shared: Deployment) -> AsyncIterator[Deployment]:
+    """The deployment, whole."""
+    await shared.mend()
+    yield shared
