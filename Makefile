@@ -11,7 +11,7 @@ TARGET ?=
 PROFILE ?=
 OUT ?=
 
-.PHONY: help install demo serve test test-unit check format models protos lock bench clean
+.PHONY: help install demo serve test test-unit check format models protos lock bench reliability clean
 help:  ## Lists the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
 
@@ -47,6 +47,7 @@ check: $(STAMP)  ## Lint, format, types, house rules, contracts
 	$(BIN)/buf lint
 	scripts/breaking.sh
 	scripts/protos.sh --check
+	$(BIN)/python -m docs.api --check
 
 format: $(STAMP)  ## Formats the code and mends what the linter can
 	$(BIN)/ruff check --fix .
@@ -64,6 +65,9 @@ lock: $(STAMP)  ## Pins the newest versions that pyproject.toml allows
 
 bench: $(STAMP)  ## Regenerates the quality table of the loop (benchmarks/results/loop_quality.*)
 	$(BIN)/python -m benchmarks.loop_quality
+
+reliability: $(STAMP)  ## Kills, overloads and fuzzes a deployment of real processes, and writes docs/reliability.md (20 min)
+	$(BIN)/python -m reliability.report --run
 
 clean:  ## Removes caches and outputs, not .venv
 	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info

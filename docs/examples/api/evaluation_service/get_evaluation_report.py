@@ -1,0 +1,11 @@
+import json
+
+from likeness import Client
+
+with Client() as client:
+    target, picture = (client.upload_image(path).content_hash for path in ("target.png", "best.png"))
+    item = {"item_id": "car", "system": "mine", "target": target, "image": picture}
+    evaluation = client.create_evaluation(json.dumps(item).encode())
+    list(client.watch_evaluation(evaluation, progress_only=True))
+    for row in client.evaluation_report(evaluation).means:
+        print(row.group or "all", row.system, row.metric, row.mean)

@@ -1,0 +1,10 @@
+from likeness import Client
+
+with Client() as client:
+    race = client.create_race(
+        {"car": "target.png"},
+        {"long": {"rounds": 2, "candidates": 1}, "short": {"rounds": 1, "candidates": 1}},
+    )
+    details = client.get_race(race)
+    for row in details.table.rows:
+        print(row)

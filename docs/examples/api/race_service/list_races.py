@@ -1,0 +1,9 @@
+from likeness import Client
+
+with Client() as client:
+    race = client.create_race(
+        {"car": "target.png"},
+        {"long": {"rounds": 2, "candidates": 1}, "short": {"rounds": 1, "candidates": 1}},
+    )
+    for known in client.list_races():
+        print(known.name, known.state)
