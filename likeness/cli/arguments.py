@@ -53,6 +53,11 @@ def add_loop(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fresh-noise", action="store_true", help="start every picture from a fresh seed; no search over noises"
     )
+    stops = parser.add_argument_group("when to stop before the rounds are done")
+    stops.add_argument("--target-score", type=float, metavar="S", help="loop score to reach, above 0 and at most 1")
+    stops.add_argument("--plateau-rounds", type=int, metavar="N", help="rounds in a row without a gain")
+    stops.add_argument("--image-budget", type=int, metavar="N", help="pictures made")
+    stops.add_argument("--seconds-budget", type=float, metavar="S", help="seconds of running; ends with the round")
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -49,6 +49,15 @@ def test_regenerate_tells_the_story_and_writes_the_report(target_file: Path, tmp
     assert len(result["rounds"]) == 2 and result["session"]["state"] == "succeeded"
 
 
+def test_stop_rules_of_regenerate_reach_the_loop(gateway: TestGateway, target_file: Path) -> None:
+    rules = ["--target-score", "0.9", "--plateau-rounds", "3", "--image-budget", "5", "--seconds-budget", "60.5"]
+    assert main(["regenerate", str(target_file), "--rounds", "1", *rules]) == 0
+    assert main(["regenerate", str(target_file), "--rounds", "1"]) == 0
+    asked, plain = gateway.world.loops
+    assert (asked.target_score, asked.plateau_rounds, asked.image_budget, asked.seconds_budget) == (0.9, 3, 5, 60.5)
+    assert [field.name for field, _ in plain.ListFields()] == ["rounds"]
+
+
 def test_a_loop_is_paused_and_resumed(gateway: TestGateway, target: bytes, capsys: Capture) -> None:
     gateway.hold_loops()
     with Client(gateway.address) as client:

@@ -66,6 +66,10 @@ def regenerate(
                 seed=args.seed,
                 first_prompt=args.first_prompt,
                 fresh_noise=args.fresh_noise,
+                target_score=args.target_score,
+                plateau_rounds=args.plateau_rounds,
+                image_budget=args.image_budget,
+                seconds_budget=args.seconds_budget,
                 display_name=name[:200],
                 on_event=show,
             )

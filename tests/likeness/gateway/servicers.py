@@ -80,6 +80,7 @@ class SessionServicer(session_service_pb2_grpc.SessionServiceServicer):
             busy = Fault(grpc.StatusCode.FAILED_PRECONDITION, "SESSION_BUSY", f"{request.name} is running")
             await fail(context, busy)
         settings = request.settings
+        self._world.loops.append(settings)
         if settings.HasField("rounds") and not 1 <= settings.rounds <= 100:
             problem = f"settings.rounds: {settings.rounds} is out of range; allowed: 1 to 100"
             wrong = Fault(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", problem, "settings.rounds")

@@ -45,6 +45,7 @@ class World:
     answers: dict[str, Any] = field(default_factory=dict)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     failing_loop: bool = False
+    loops: list[session_pb2.LoopSettings] = field(default_factory=list)
 
     def store(self, data: bytes) -> image_pb2.ImageInfo:
         """Keeps a picture."""
