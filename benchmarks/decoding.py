@@ -129,9 +129,10 @@ async def small(format_: str, side: int, repeats: int) -> list[Row]:
 
 
 def large(format_: str, mode: str, saved_with: dict[str, object]) -> Row:
-    """A picture of the most pixels that are taken, by a worker of its own without narrow limits."""
+    """A picture of the most pixels or bytes that are taken, by a worker of its own without narrow limits."""
     width, height = LARGE_SIDES
-    data = encoded(noise(mode, width, height), format_, saved_with)
+    while len(data := encoded(noise(mode, width, height), format_, saved_with)) > images.MAX_BYTES:
+        height = height * 9 // 10
     pool = DecoderPool(1, DecodeLimits(cpu_seconds=600, memory_bytes=64 * 1024 * MEBIBYTE, wall_seconds=600))
     pool.start()
     worker = psutil.Process(pool.pids[0])
