@@ -152,7 +152,8 @@ def _say(client: Client, evaluation: Evaluation, args: argparse.Namespace, outpu
         output.notes.print(Text(f"The evaluation was {evaluation.state}{why}", style="red"))
         return 1
     if evaluation.failed_count:
-        output.notes.print(f"{evaluation.failed_count:,} items failed; their rows say why.")
+        hint = " Items with prompts need --images." if args.images is None else ""
+        output.notes.print(f"{evaluation.failed_count:,} items failed; their rows say why.{hint}")
     return 1 if evaluation.failed_count else 0
 
 
