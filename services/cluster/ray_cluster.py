@@ -37,15 +37,13 @@ INIT_TRIES = 3
 POLL_SECONDS = 0.2
 WATCH_SECONDS = 1.0
 
-ENVIRONMENT = {
+NODE_ENVIRONMENT = {
     "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
     "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(MAX_MESSAGE_BYTES),
     # Between proxy and replica a request travels with an envelope around it.
     "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(MAX_MESSAGE_BYTES + MEBIBYTE),
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "token",
-    # Despite its name it holds on every system: 0 lets Ray use the loopback address that it is given.
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_COLOR_PREFIX": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -55,7 +53,13 @@ ENVIRONMENT = {
     # Ray makes its workers nicer by 15, so that proxy and replicas starve beside any other work of the machine. They
     # have the niceness of who starts the cluster, as gateway and stores do.
     "RAY_worker_niceness": "0",
+    # Where a proxy takes longer to start, on a machine that is busy, Serve would end it and start another, for ever.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
 }
+"""Of Ray on each node of a cluster."""
+# Despite its name it holds on every system: 0 lets Ray use the loopback address that it is given, and nodes join none.
+ENVIRONMENT = NODE_ENVIRONMENT | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Of Ray on one machine that has no others."""
 
 _ERROR_LINE = re.compile(r"^(?:[\w.]+\.)?(\w+(?:Error|Exception)): (.+)$", re.MULTILINE)
 
@@ -148,18 +152,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
         events.write(json.dumps(event) + "\n")
         events.flush()
 
-    signal.signal(signal.SIGTERM, _leave)
     applications = dict(one.split("=", 1) for one in options.application)
+    try:
+        run(applications, options.grpc_port, options.http_port, temp_dir=options.temp_dir, say=say)
+    except NotDeployedError as error:
+        say({"part": error.application, "state": "failed", "message": str(error)})
+        raise SystemExit(1) from None
+
+
+def run(applications: Mapping[str, str], grpc_port: int, http_port: int, *, temp_dir: str, say: Say) -> NoReturn:
+    """Runs Ray with the applications in this process until SIGTERM or the end of one of Ray's own processes.
+
+    Args:
+        applications: By name, "module:builder".
+        grpc_port: Where Serve's gRPC proxy listens, on all addresses.
+        http_port: Where Serve's HTTP proxy listens, on loopback.
+        temp_dir: Folder of Ray's sockets and logs, with a short path.
+        say: Is told of every part that is ready, and of all of them ("all_ready") at last.
+
+    Raises:
+        NotDeployedError: an application cannot start.
+        SystemExit: the end.
+    """
+    signal.signal(signal.SIGTERM, _leave)
     import ray
 
     try:
-        _serve(options, applications, say)
+        _serve(applications, grpc_port, http_port, temp_dir, say)
         say({"part": PART, "state": "all_ready"})
-        events.close()
         _watch()
-    except _NotDeployedError as error:
-        say({"part": error.application, "state": "failed", "message": str(error)})
-        raise SystemExit(1) from None
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         # Replicas hold nothing that must be saved: ending Ray ends them, faster than Serve's own shutdown.
@@ -177,7 +198,9 @@ def _watch() -> NoReturn:
     raise SystemExit(f"{', '.join(str(kind) for kind, _ in dead)} died")
 
 
-class _NotDeployedError(Exception):
+class NotDeployedError(Exception):
+    """An application cannot start; the message says why."""
+
     def __init__(self, application: str, message: str) -> None:
         super().__init__(message)
         self.application = application
@@ -187,7 +210,7 @@ def _leave(*_: object) -> NoReturn:
     raise SystemExit(0)
 
 
-def _serve(options: argparse.Namespace, applications: Mapping[str, str], say: Say) -> None:
+def _serve(applications: Mapping[str, str], grpc_port: int, http_port: int, temp_dir: str, say: Say) -> None:
     import ray
     from ray import serve
     from ray.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
@@ -196,7 +219,7 @@ def _serve(options: argparse.Namespace, applications: Mapping[str, str], say: Sa
     # Imports and model lookups come before Ray: a profile that cannot work fails at once.
     built = {name: _build(name, path) for name, path in applications.items()}
     needs = {name: need_of(application) for name, application in built.items()}
-    _init_ray(options.temp_dir, math.ceil(sum(need.most_replicas * need.cpus for need in needs.values())))
+    _init_ray(temp_dir, math.ceil(sum(need.most_replicas * need.cpus for need in needs.values())))
     # Ray has put its own handler in place.
     signal.signal(signal.SIGTERM, _leave)
     say({"part": PART, "state": "ready"})
@@ -204,12 +227,12 @@ def _serve(options: argparse.Namespace, applications: Mapping[str, str], say: Sa
     for name, need in needs.items():
         # Serve would wait for more, for ever.
         if reason := too_few_gpus(name, need, gpus):
-            raise _NotDeployedError(name, reason)
+            raise NotDeployedError(name, reason)
     quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
     serve.start(
         proxy_location=ProxyLocation.HeadOnly,
-        http_options=HTTPOptions(host="127.0.0.1", port=options.http_port),
-        grpc_options=gRPCOptions(port=options.grpc_port, grpc_servicer_functions=SERVICERS),
+        http_options=HTTPOptions(host="127.0.0.1", port=http_port),
+        grpc_options=gRPCOptions(port=grpc_port, grpc_servicer_functions=SERVICERS),
         logging_config=quiet,
     )
     targets = [
@@ -250,7 +273,7 @@ def _build(name: str, path: str) -> Any:
     try:
         return getattr(import_module(module), attribute)({})
     except Exception as error:
-        raise _NotDeployedError(name, f"{type(error).__name__}: {error}") from error
+        raise NotDeployedError(name, f"{type(error).__name__}: {error}") from error
 
 
 def _wait(waiting: set[str], say: Say) -> None:
@@ -264,7 +287,7 @@ def _wait(waiting: set[str], say: Say) -> None:
             # Serve would try a constructor again and again; on one machine it fails the same way each time.
             failed = next((text for text in messages if "failed to start" in text), None)
             if failed or overview.status.value in ("DEPLOY_FAILED", "UNHEALTHY"):
-                raise _NotDeployedError(name, _reason(failed or overview.message))
+                raise NotDeployedError(name, _reason(failed or overview.message))
             if overview.status.value == "RUNNING":
                 waiting.discard(name)
                 say({"part": name, "state": "ready"})

@@ -123,7 +123,7 @@ def read_model(model: GeneratorModel, settings: Settings) -> ReadModel:
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        folder = _local_folder(model, settings)
+        folder = local_folder(model, settings)
         with reading():
             pipeline: Any = DiffusionPipeline.from_pretrained(  # type: ignore[no-untyped-call]
                 folder, dtype=dtype, variant=model.variant, local_files_only=True, use_safetensors=True
@@ -184,7 +184,12 @@ def mebibytes(size_bytes: int) -> str:
     return f"{size_bytes / MEBIBYTE:,.1f} MiB"
 
 
-def _local_folder(model: GeneratorModel, settings: Settings) -> Path:
+def local_folder(model: GeneratorModel, settings: Settings) -> Path:
+    """Where a model lies; fetched first if it lies on a hub.
+
+    Raises:
+        UnavailableError: MODEL_UNAVAILABLE; the path that the profile names is no folder.
+    """
     source = resolve_source(settings, model.source, embedded=model.embedded)
     if Path(source).is_dir():
         return Path(source)

@@ -1,0 +1,1 @@
+"""What operators install: images, Kubernetes, monitoring."""
