@@ -1,4 +1,4 @@
-"""Checks that need the machine of the gateway: its settings, disk and stores.
+"""Checks that need the machine of the gateway (its settings, disk and stores), and those of Kubernetes manifests.
 
 They belong to the services, which are no dependency of this package: where these are installed, a process of theirs
 does the checks and tells the findings in JSON lines.
@@ -18,7 +18,9 @@ from likeness.doctor.findings import Finding, State, problem
 from likeness.doctor.reaching import split
 
 TIMEOUT_SECONDS = 120.0
-_MODULE = "services.doctor"
+_HOST = "services.doctor"
+_MANIFESTS = "services.doctor.manifests"
+_INSTALL = 'Install the services whole: pip install "likeness[server]".'
 
 
 def is_this_host(address: str) -> bool:
@@ -31,18 +33,29 @@ def is_this_host(address: str) -> bool:
 
 def examine_host() -> Iterator[Finding]:
     """What the services find on this machine, under the settings of this environment."""
-    command = [sys.executable, "-m", _MODULE]
+    yield from _asked(_HOST, "host", "the checks of this machine")
+
+
+def examine_manifests(folder: str) -> Iterator[Finding]:
+    """What is wrong with the Kubernetes manifests in a folder, a kustomize overlay or a file. Nothing of a cluster is
+    asked."""
+    if importlib.util.find_spec("services") is None:
+        yield problem("manifests", "the checks of manifests are not installed here", _INSTALL)
+        return
+    yield from _asked(_MANIFESTS, "manifests", "the checks of the manifests", folder)
+
+
+def _asked(module: str, check: str, what: str, *arguments: str) -> Iterator[Finding]:
+    command = [sys.executable, "-m", module, *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired:
-        yield problem("host", f"the checks of this machine took over {TIMEOUT_SECONDS:.0f} s", "A disk may hang.")
+        yield problem(check, f"{what} took over {TIMEOUT_SECONDS:.0f} s", "A disk may hang.")
         return
-    found = [finding for line in done.stdout.splitlines() if (finding := _read(line))]
-    yield from found
+    yield from (finding for line in done.stdout.splitlines() if (finding := _read(line)))
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        advice = 'Install the services whole: pip install "likeness[server]".'
-        yield problem("host", f"the checks of this machine broke off: {lines[-1]}", advice)
+        yield problem(check, f"{what} broke off: {lines[-1]}", _INSTALL)
 
 
 def _is_loopback(host: str) -> bool:

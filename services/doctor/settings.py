@@ -48,8 +48,13 @@ def unknown_names(environment: Mapping[str, str]) -> Iterator[Finding]:
 
 def contradictions(settings: Settings) -> Iterator[Finding]:
     """Settings that do not go together; one finding that all is well if there are none."""
-    found = [*_ports(settings), *_urls(settings), *_safety(settings), *_language_model(settings), *_folders(settings)]
+    found = [*agreement(settings), *_safety(settings), *_folders(settings)]
     yield from found or [Finding("settings", "ok", "no two contradict each other")]
+
+
+def agreement(settings: Settings) -> Iterator[Finding]:
+    """Settings that do not go together on any machine."""
+    yield from (*_ports(settings), *_urls(settings), *_language_model(settings))
 
 
 def profile(settings: Settings) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ async def database(url: str) -> Finding:
     """Whether PostgreSQL answers."""
     advice = "Start it, or mend LIKENESS_DATABASE_URL."
     try:
-        store = Database(url)
+        store = Database(url, name="likeness-doctor")
     except (ArgumentError, ImportError):
         advice = "Give it as postgresql+asyncpg://USER:PASSWORD@HOST:PORT/DATABASE."
         return Finding("database", "problem", "LIKENESS_DATABASE_URL is no URL of PostgreSQL", advice)

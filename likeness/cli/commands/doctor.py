@@ -11,7 +11,7 @@ from likeness import Client, RetryPolicy, Tls
 from likeness.cli.arguments import command
 from likeness.cli.connection import address
 from likeness.cli.output import Output
-from likeness.doctor import Finding, State, examine, examine_host, is_this_host
+from likeness.doctor import Finding, State, examine, examine_host, examine_manifests, is_this_host
 
 _TIMEOUT_SECONDS = 30.0
 _STYLES = {
@@ -26,6 +26,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declares the command."""
     parser = command(commands, "doctor", _run, "check a deployment and say what is wrong; exit code 1 if something is")
     parser.add_argument("--deep", action="store_true", help="also make a tiny picture and score it")
+    parser.add_argument("--k8s", metavar="DIR", help="check Kubernetes manifests or a kustomize overlay instead")
 
 
 def _run(args: argparse.Namespace, output: Output) -> int:
@@ -38,6 +39,9 @@ def _run(args: argparse.Namespace, output: Output) -> int:
 
 
 def _findings(args: argparse.Namespace) -> Iterator[Finding]:
+    if args.k8s is not None:
+        yield from examine_manifests(args.k8s)
+        return
     where, tls = address(args), Tls.from_environment()
     with Client(where, tls=tls, timeout_seconds=_TIMEOUT_SECONDS, retry=RetryPolicy(attempts=1)) as client:
         yield from examine(client, tls, deep=args.deep)

@@ -1,0 +1,1 @@
+"""Kubernetes manifests, rendered and checked by `make k8s`."""
