@@ -1,7 +1,8 @@
 """Structured logs and Prometheus metrics, the same in every service.
 
-Logs are one JSON object a line on stderr: time, level, service, logger, event, then what is bound (request_id,
-session_id) and the event's own fields. Prompts and picture bytes are never logged at INFO or above.
+Logs are one JSON object a line on stderr: time, level, service, logger, event, the trace_id where there is a trace,
+then what is bound (request_id, session_id) and the event's own fields. Prompts and picture bytes are never logged at
+INFO or above.
 
 Metrics are named `likeness_<service>_<what>_<unit>`. With PROMETHEUS_MULTIPROC_DIR set before a process starts (the
 cluster runner does so), every process of the node writes into that folder and any of them can render all.
@@ -14,6 +15,7 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -29,12 +31,16 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from services.common import tracing
 from services.common.errors import LikenessError
 
 METRICS_PORT_VARIABLE = "LIKENESS_METRICS_PORT"
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Content type of `render_metrics`."""
+
+TAKE_OVER_SECONDS = 5.0
+"""Between two tries for a port of metrics that another process of the pod holds; less than a scrape interval."""
 
 SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 """Buckets of latency histograms: from a cached score to a whole loop."""
@@ -64,6 +70,7 @@ class JsonFormatter(logging.Formatter):
             "service": self._service,
             "logger": record.name,
             "event": record.getMessage(),
+            **({"trace_id": trace_id} if (trace_id := tracing.current().trace_id) else {}),
             **_bound.get(),
             **getattr(record, "fields", {}),
         }
@@ -191,7 +198,8 @@ def render_metrics() -> bytes:
 def serve_metrics_if_asked() -> int | None:
     """Starts an HTTP server with /metrics on LIKENESS_METRICS_PORT, for pods; returns the port, or None.
 
-    Another process of the pod may hold the port already; then it serves this one's metrics too.
+    Another process of the pod may hold the port already; then it serves this one's metrics too, and this one takes the
+    port over when that ends: a replica that takes the place of another starts before the other stops.
     """
     port = int(os.environ.get(METRICS_PORT_VARIABLE) or 0)
     if not port:
@@ -199,9 +207,21 @@ def serve_metrics_if_asked() -> int | None:
     try:
         start_http_server(port, registry=_registry())
     except OSError as error:
-        get_logger(__name__).warning("metrics_port_taken", port=port, problem=str(error))
+        get_logger(__name__).info("metrics_port_taken", port=port, problem=str(error))
+        threading.Thread(target=_take_over, args=(port,), name="metrics-port", daemon=True).start()
         return None
     return port
+
+
+def _take_over(port: int) -> None:
+    while True:
+        time.sleep(TAKE_OVER_SECONDS)
+        try:
+            start_http_server(port, registry=_registry())
+        except OSError:
+            continue
+        get_logger(__name__).info("metrics_port_taken_over", port=port)
+        return
 
 
 def _once(kind: type[_Wrapper], name: str, labels: tuple[str, ...], make: Callable[[], _Wrapper]) -> _Wrapper:

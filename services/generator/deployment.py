@@ -10,7 +10,7 @@ import ray
 from ray import serve
 
 from likeness.generator.v1 import generator_service_pb2 as pb
-from services.common import telemetry
+from services.common import telemetry, tracing
 from services.common.profile import Profile, load_profile, resolve_source
 from services.common.settings import Settings
 
@@ -36,6 +36,7 @@ class GeneratorDeployment:
         from services.generator.servicer import GeneratorServicer
 
         telemetry.configure_logging("generator", settings.log_level)
+        tracing.start("generator", settings.otlp_endpoint)
         telemetry.serve_metrics_if_asked()
         self._service = GeneratorService.start(settings, profile)
         # A replica without any model is no use: the error says what is missing and ends up in Serve's status.

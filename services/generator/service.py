@@ -13,6 +13,7 @@ from typing import Self
 import torch
 from PIL import Image
 
+from services.common import tracing
 from services.common.errors import Reason, UnavailableError
 from services.common.profile import Profile
 from services.common.settings import Settings
@@ -159,7 +160,8 @@ async def _encoded(event: EngineEvent, item: EngineItem) -> GenerationEvent:
         case Preview():
             return PreviewDone(item.item_id, event.step, await asyncio.to_thread(_preview, event.picture, item))
         case Finished():
-            png = await asyncio.to_thread(_png, event.picture, item)
+            with tracing.span("encode", attributes={"likeness.item_id": item.item_id}):
+                png = await asyncio.to_thread(_png, event.picture, item)
             return ImageDone(item.item_id, png, item.record, item.prompt_truncated)
         case _:
             return event

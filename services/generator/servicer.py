@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import grpc
 
 from likeness.generator.v1 import generator_service_pb2 as pb
+from services.common import tracing
 from services.common.errors import InternalError, LikenessError
 from services.common.grpc_errors import code_of, to_detail
 from services.common.telemetry import bind, get_logger, rpc_timer
 from services.generator.converters import item_requests, models_response, response, urgency
 from services.generator.service import GeneratorService
 
+_SERVICE = pb.DESCRIPTOR.services_by_name["GeneratorService"].full_name
+
 log = get_logger(__name__)
 
 
 class StatusContext(Protocol):
     """The part of a gRPC context that Ray Serve and grpc.aio share."""
+
+    def invocation_metadata(self) -> Any:
+        """Pairs of the call's metadata."""
+        ...
 
     def set_code(self, code: grpc.StatusCode) -> None:
         """Sets the status code of the call."""
@@ -40,7 +47,12 @@ class GeneratorServicer:
         self, request: pb.GenerateRequest, context: StatusContext
     ) -> AsyncGenerator[pb.GenerateResponse, None]:
         """Makes pictures and streams what happens. Cancelling the call cancels its items."""
-        with rpc_timer("generator", "Generate"), bind(request_id=request.request_id), _errors_to(context):
+        with (
+            tracing.served(f"{_SERVICE}/Generate", context.invocation_metadata()),
+            rpc_timer("generator", "Generate"),
+            bind(request_id=request.request_id),
+            _errors_to(context),
+        ):
             events = self._service.generate(request.request_id, request.model, item_requests(request), urgency(request))
             async with aclosing(events):
                 async for event in events:
@@ -48,7 +60,11 @@ class GeneratorServicer:
 
     async def ListModels(self, request: pb.ListModelsRequest, context: StatusContext) -> pb.ListModelsResponse:
         """Lists the models and whether they are loaded."""
-        with rpc_timer("generator", "ListModels"), _errors_to(context):
+        with (
+            tracing.served(f"{_SERVICE}/ListModels", context.invocation_metadata()),
+            rpc_timer("generator", "ListModels"),
+            _errors_to(context),
+        ):
             return models_response(self._service.list_models())
 
 

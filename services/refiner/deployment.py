@@ -9,6 +9,7 @@ from ray import serve
 from ray.serve.grpc_util import RayServegRPCContext
 
 from likeness.refiner.v1 import refiner_service_pb2 as pb
+from services.common import tracing
 from services.common.errors import LikenessError
 from services.common.grpc_errors import code_of, to_detail
 from services.common.profile import Profile, load_profile
@@ -40,6 +41,7 @@ class RefinerDeployment:
         from services.refiner.strategies.registry import build_registry
 
         configure_logging("refiner", settings.log_level)
+        tracing.start("refiner", settings.otlp_endpoint)
         serve_metrics_if_asked()
         self._handlers = Handlers(RefinerService(build_registry(settings, profile)))
 
@@ -47,25 +49,25 @@ class RefinerDeployment:
         self, request: pb.UnderstandRequest, grpc_context: RayServegRPCContext
     ) -> pb.UnderstandResponse:
         """likeness.refiner.v1.RefinerService.Understand."""
-        return await _or_status(self._handlers.understand(request), grpc_context)
+        return await _answered("Understand", self._handlers.understand(request), grpc_context)
 
     async def Propose(self, request: pb.ProposeRequest, grpc_context: RayServegRPCContext) -> pb.ProposeResponse:
         """likeness.refiner.v1.RefinerService.Propose."""
-        return await _or_status(self._handlers.propose(request), grpc_context)
+        return await _answered("Propose", self._handlers.propose(request), grpc_context)
 
     async def Critique(self, request: pb.CritiqueRequest, grpc_context: RayServegRPCContext) -> pb.CritiqueResponse:
         """likeness.refiner.v1.RefinerService.Critique."""
-        return await _or_status(self._handlers.critique(request), grpc_context)
+        return await _answered("Critique", self._handlers.critique(request), grpc_context)
 
     async def Revise(self, request: pb.ReviseRequest, grpc_context: RayServegRPCContext) -> pb.ReviseResponse:
         """likeness.refiner.v1.RefinerService.Revise."""
-        return await _or_status(self._handlers.revise(request), grpc_context)
+        return await _answered("Revise", self._handlers.revise(request), grpc_context)
 
     async def ListStrategies(
         self, request: pb.ListStrategiesRequest, grpc_context: RayServegRPCContext
     ) -> pb.ListStrategiesResponse:
         """likeness.refiner.v1.RefinerService.ListStrategies."""
-        return await _or_status(self._handlers.list_strategies(), grpc_context)
+        return await _answered("ListStrategies", self._handlers.list_strategies(), grpc_context)
 
 
 def build(settings: Settings, profile: Profile) -> serve.Application:
@@ -86,9 +88,10 @@ def app(args: dict[str, Any]) -> serve.Application:
     return build(settings, load_profile(settings.profile))
 
 
-async def _or_status(work: Awaitable[Response], context: RayServegRPCContext) -> Response:
+async def _answered(method: str, work: Awaitable[Response], context: RayServegRPCContext) -> Response:
     try:
-        return await work
+        with tracing.served(f"likeness.refiner.v1.RefinerService/{method}", context.invocation_metadata()):
+            return await work
     except LikenessError as error:
         # Serve keeps code and details of an error and drops trailing metadata.
         context.set_code(code_of(error))

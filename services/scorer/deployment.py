@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ray import serve
 
 from likeness.scorer.v1 import scorer_service_pb2 as pb
-from services.common import telemetry
+from services.common import telemetry, tracing
 from services.common.errors import LikenessError
 from services.common.grpc_errors import code_of, to_detail
 from services.common.profile import load_profile
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 MAX_ONGOING_REQUESTS = 8
 MAX_QUEUED_REQUESTS = 64
 REPLICA_CPUS = 0.2
+
+Response = TypeVar("Response")
 
 
 @serve.deployment(
@@ -37,55 +40,36 @@ class ScorerDeployment:
         from services.scorer.servicer import Handlers
 
         telemetry.configure_logging("scorer", settings.log_level)
+        tracing.start("scorer", settings.otlp_endpoint)
         telemetry.serve_metrics_if_asked()
         compute.set_threads(settings)
         self._handlers = Handlers(Scorer(registry.build(settings, load_profile(settings.profile))))
 
     async def Embed(self, request: pb.EmbedRequest, grpc_context: RayServegRPCContext) -> pb.EmbedResponse:
         """See the contract."""
-        try:
-            return await self._handlers.embed(request)
-        except LikenessError as error:
-            _set_status(grpc_context, error)
-            raise
+        return await _answered("Embed", self._handlers.embed(request), grpc_context)
 
     async def Score(self, request: pb.ScoreRequest, grpc_context: RayServegRPCContext) -> pb.ScoreResponse:
         """See the contract."""
-        try:
-            return await self._handlers.score(request)
-        except LikenessError as error:
-            _set_status(grpc_context, error)
-            raise
+        return await _answered("Score", self._handlers.score(request), grpc_context)
 
     async def Compare(self, request: pb.CompareRequest, grpc_context: RayServegRPCContext) -> pb.CompareResponse:
         """See the contract."""
-        try:
-            return await self._handlers.compare(request)
-        except LikenessError as error:
-            _set_status(grpc_context, error)
-            raise
+        return await _answered("Compare", self._handlers.compare(request), grpc_context)
 
     async def GetHead(self, request: pb.GetHeadRequest, grpc_context: RayServegRPCContext) -> pb.GetHeadResponse:
         """See the contract."""
-        try:
-            return await self._handlers.get_head(request)
-        except LikenessError as error:
-            _set_status(grpc_context, error)
-            raise
+        return await _answered("GetHead", self._handlers.get_head(request), grpc_context)
 
     async def FitHead(self, request: pb.FitHeadRequest, grpc_context: RayServegRPCContext) -> pb.FitHeadResponse:
         """See the contract."""
-        try:
-            return await self._handlers.fit_head(request)
-        except LikenessError as error:
-            _set_status(grpc_context, error)
-            raise
+        return await _answered("FitHead", self._handlers.fit_head(request), grpc_context)
 
     async def ListMetrics(
         self, request: pb.ListMetricsRequest, grpc_context: RayServegRPCContext
     ) -> pb.ListMetricsResponse:
         """See the contract."""
-        return await self._handlers.list_metrics()
+        return await _answered("ListMetrics", self._handlers.list_metrics(), grpc_context)
 
 
 def build(settings: Settings) -> serve.Application:
@@ -100,7 +84,12 @@ def app(args: dict[str, Any]) -> serve.Application:
     return build(Settings(**args))
 
 
-def _set_status(context: RayServegRPCContext, error: LikenessError) -> None:
-    # Serve keeps code and details of an error and drops trailing metadata.
-    context.set_code(code_of(error))
-    context.set_details(to_detail(error))
+async def _answered(method: str, work: Awaitable[Response], context: RayServegRPCContext) -> Response:
+    try:
+        with tracing.served(f"likeness.scorer.v1.ScorerService/{method}", context.invocation_metadata()):
+            return await work
+    except LikenessError as error:
+        # Serve keeps code and details of an error and drops trailing metadata.
+        context.set_code(code_of(error))
+        context.set_details(to_detail(error))
+        raise

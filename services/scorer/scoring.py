@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from services.common import telemetry
+from services.common import telemetry, tracing
 from services.common.errors import CancelledError, InternalError, LikenessError, Reason
 from services.scorer.domain import CandidateScores, ItemFailure, Score, ScoreQuery, Subject
 from services.scorer.metrics.base import (
@@ -120,22 +120,26 @@ class _Run:
     def column(self, metric: Metric, candidates: Sequence[Prepared]) -> list[Value | ItemFailure]:
         """One metric's outcome for every candidate of a batch."""
         start = time.perf_counter()
-        if isinstance(metric, EmbeddingMetric):
-            outcomes = self._compared(metric, candidates)
-        elif isinstance(metric, PairMetric):
-            outcomes = self._paired(metric, candidates)
-        elif isinstance(metric, TextPairMetric):
-            outcomes = self._read(metric, candidates)
-        elif isinstance(metric, PictureMetric):
-            outcomes = _each(metric.rate, [_picture(candidate) for candidate in candidates], self._check)
-        elif isinstance(metric, VectorMetric):
-            outcomes = self._rated(metric, candidates)
-        else:
-            raise TypeError(f"{type(metric).__name__} is no kind of metric")
-        checked = [_finite(outcome) for outcome in outcomes]
+        with tracing.span(
+            "metric", attributes={"likeness.metric": metric.spec.id, "likeness.pictures": len(candidates)}
+        ):
+            checked = [_finite(outcome) for outcome in self._outcomes(metric, candidates)]
         _failures.labels(metric.spec.id).inc(sum(isinstance(outcome, ItemFailure) for outcome in checked))
         _metric_seconds.labels(metric.spec.id).observe(time.perf_counter() - start)
         return checked
+
+    def _outcomes(self, metric: Metric, candidates: Sequence[Prepared]) -> list[Value | ItemFailure]:
+        if isinstance(metric, EmbeddingMetric):
+            return self._compared(metric, candidates)
+        if isinstance(metric, PairMetric):
+            return self._paired(metric, candidates)
+        if isinstance(metric, TextPairMetric):
+            return self._read(metric, candidates)
+        if isinstance(metric, PictureMetric):
+            return _each(metric.rate, [_picture(candidate) for candidate in candidates], self._check)
+        if isinstance(metric, VectorMetric):
+            return self._rated(metric, candidates)
+        raise TypeError(f"{type(metric).__name__} is no kind of metric")
 
     def _paired(self, metric: PairMetric, candidates: Sequence[Prepared]) -> list[Value | ItemFailure]:
         target = _picture(self._target)
@@ -249,7 +253,8 @@ def _finite(outcome: Value | ItemFailure) -> Value | ItemFailure:
 def _pass(embedder: Embedder, batch: Sequence[Picture]) -> list[Vector]:
     _batch_pictures.labels(embedder.spec.id).observe(len(batch))
     _embeddings.labels(embedder.spec.id).inc(len(batch))
-    return embedder.embed(batch)
+    with tracing.span("embed", attributes={"likeness.model": embedder.spec.id, "likeness.pictures": len(batch)}):
+        return embedder.embed(batch)
 
 
 def _batches(items: Sequence[Item]) -> list[Sequence[Item]]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from services.common import telemetry
+from services.common import telemetry, tracing
 from services.common.errors import CancelledError, InvalidInputError
 from services.common.heads import Head
 from services.scorer import differences, learning, scoring
@@ -136,11 +137,18 @@ class Scorer:
             if unwanted.is_set():
                 raise CancelledError()
 
+        asked = time.perf_counter()
+
+        def run() -> Result:
+            tracing.past("queue", tracing.current(), asked, time.perf_counter())
+            with tracing.span("compute"):
+                return work(check)
+
         context = contextvars.copy_context()
         loop = asyncio.get_running_loop()
         with _waiting.track_inprogress():
             try:
-                return await loop.run_in_executor(self._workers, lambda: context.run(work, check))
+                return await loop.run_in_executor(self._workers, lambda: context.run(run))
             finally:
                 unwanted.set()
 

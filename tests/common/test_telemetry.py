@@ -161,6 +161,28 @@ def test_no_port_means_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     assert telemetry.serve_metrics_if_asked() is None
 
 
+def test_a_metrics_port_is_taken_over_when_its_holder_ends() -> None:
+    code = """
+import os, socket, time, urllib.request
+from services.common import telemetry
+telemetry.TAKE_OVER_SECONDS = 0.05
+holder = socket.create_server(("", 0))
+port = holder.getsockname()[1]
+os.environ["LIKENESS_METRICS_PORT"] = str(port)
+telemetry.counter("likeness_testing_taken", "Tested.").inc()
+assert telemetry.serve_metrics_if_asked() is None
+holder.close()
+while True:
+    try:
+        text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
+        break
+    except OSError:
+        time.sleep(0.05)
+assert "likeness_testing_taken_total 1.0" in text, text
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
 def _rpc_count(code: str) -> float:
     wanted = f'likeness_testing_rpc_seconds_count{{code="{code}",method="Get"}} '
     text = telemetry.render_metrics().decode()

@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from reliability.deployment import Deployment, deployed
 from services.cluster.processes import free_port
+from tests.collector import Collector
 
 HTTP_PORT = free_port(0)
 LOOP = pytest.mark.asyncio(loop_scope="session")
@@ -19,14 +20,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/operations" in item.nodeid:
             item.add_marker(pytest.mark.integration)
-            item.add_marker(pytest.mark.timeout(180))
+            item.add_marker(pytest.mark.timeout(420))
             item.add_marker(LOOP, append=False)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def shared() -> AsyncIterator[Deployment]:
-    """One gateway, and everything that it needs."""
-    async with deployed(environments=[{"LIKENESS_HTTP_PORT": str(HTTP_PORT)}]) as running:
+async def shared(collector: Collector) -> AsyncIterator[Deployment]:
+    """One gateway, which traces, and everything that it needs."""
+    environment = {
+        "LIKENESS_HTTP_PORT": str(HTTP_PORT),
+        "LIKENESS_OTLP_ENDPOINT": collector.endpoint,
+        "OTEL_BSP_SCHEDULE_DELAY": "500",
+    }
+    async with deployed(environments=[environment]) as running:
         yield running
 
 

@@ -14,6 +14,8 @@ from sqlalchemy.pool import NullPool
 
 from likeness import AsyncClient, Health
 from reliability.deployment import BACKENDS, Deployment, deployed
+from services.common.settings import Settings
+from services.gateway.access.bootstrap import create_admin_key
 
 
 async def doctor(deployment: Deployment, *options: str, **settings: str) -> tuple[int, list[dict[str, Any]]]:
@@ -102,12 +104,28 @@ async def test_tables_of_another_version(deployment: Deployment, revision: str, 
     assert found["state"] == state and revision in found["message"] and said in found["message"]
 
 
-async def test_a_deployment_with_keys(deployment: Deployment) -> None:
+async def test_a_deployment_with_keys() -> None:
     async with deployed(settings={"require_keys": True}) as closed:
-        code, findings = await doctor(closed)
-        assert code == 1 and "an API key is needed" in bad(findings)["gateway"]
-        advice = next(one["advice"] for one in findings if one["check"] == "gateway")
-        assert "LIKENESS_API_KEY" in advice
+        assert (await unanswered(closed))[0].endswith("'authorization: Bearer KEY'")
+        admin = await create_admin_key(Settings(database_url=closed.database_url), "ops", "")
+        async with AsyncClient(closed.address(), api_key=admin["key_text"]) as client:
+            first = await client.create_key("acme")
+            second = await client.rotate_key(first.key, grace_seconds=0)
+            code, findings = await doctor(closed, api_key=second.text)
+            assert (code, bad(findings)) == (0, {})
+            said, advice = await unanswered(closed, api_key=first.text)
+            assert "its grace period is over" in said and "for a new one" in advice
+            await client.revoke_key(second.key)
+        said, advice = await unanswered(closed, api_key=second.text)
+        assert "was revoked" in said and "for a new one" in advice
+
+
+async def unanswered(deployment: Deployment, **settings: str) -> tuple[str, str]:
+    """What is said, and advised, of a gateway that does not let the doctor in."""
+    code, findings = await doctor(deployment, **settings)
+    (found,) = (one for one in findings if one["check"] == "gateway")
+    assert (code, found["state"]) == (1, "problem")
+    return found["message"], found["advice"]
 
 
 async def set_revision(deployment: Deployment, revision: str) -> str:

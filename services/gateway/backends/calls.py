@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import grpc
 
-from services.common import telemetry
+from services.common import telemetry, tracing
 from services.common.errors import InvalidInputError, LikenessError, OverloadedError, Reason, UnavailableError
 from services.common.grpc_errors import from_status
 from services.common.settings import MAX_MESSAGE_BYTES, MEBIBYTE
@@ -77,8 +77,9 @@ class Backend:
         while True:
             left = max(expires - time.monotonic(), 0.001)
             try:
-                with self._timed(name):
-                    return await method(request, timeout=left, metadata=metadata(self.application, request_id))
+                with self._timed(name) as span:
+                    pairs = metadata(self.application, request_id, span)
+                    return await method(request, timeout=left, metadata=pairs)
             except grpc.aio.AioRpcError as failure:
                 error = self._error(failure)
                 crashes += failure.code() is grpc.StatusCode.INTERNAL
@@ -106,9 +107,10 @@ class Backend:
             LikenessError: as `unary`.
         """
         timeout = deadline.capped(timeout_seconds)
-        call = method(request, timeout=timeout, metadata=metadata(self.application, request_id))
+        timer = self._timed(name)
+        call = method(request, timeout=timeout, metadata=metadata(self.application, request_id, timer.span))
         try:
-            with self._timed(name):
+            with timer:
                 async for response in call:
                     yield response
         except grpc.aio.AioRpcError as failure:
@@ -138,14 +140,17 @@ class Backend:
 
 
 class _Timer:
-    """Records one try's latency under the status that gRPC gave it."""
+    """Records one try's latency under the status that gRPC gave it, and its span."""
 
     def __init__(self, backend: str, method: str) -> None:
         self._labels = (backend, method)
         self._start = time.perf_counter()
+        full = f"likeness.{backend}.v1.{backend.capitalize()}Service/{method}"
+        # Not the current span: a stream's reader does other things between two responses.
+        self.span = tracing.begin(full, kind="client", attributes=tracing.rpc_attributes(full))
 
-    def __enter__(self) -> None:
-        return None
+    def __enter__(self) -> tracing.Span:
+        return self.span
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         code = "OK"
@@ -154,6 +159,10 @@ class _Timer:
         elif error is not None:
             code = "CANCELLED"
         _seconds.labels(*self._labels, code).observe(time.perf_counter() - self._start)
+        self.span.answered(code)
+        if error is not None:
+            self.span.failed(error)
+        self.span.end()
 
 
 def _is_ours(failure: grpc.aio.AioRpcError) -> bool:

@@ -7,6 +7,7 @@ import string
 import grpc
 
 from services.common.settings import MAX_MESSAGE_BYTES
+from services.common.tracing import Span
 
 KEEPALIVE_SECONDS = 310
 """Serve's proxy takes a ping every five minutes at most and closes the connection of a client that sends more."""
@@ -34,9 +35,9 @@ def open_channel(address: str) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(address, options=options)
 
 
-def metadata(application: str, request_id: str) -> tuple[tuple[str, str], ...]:
-    """Routing and correlation; an id that no header can carry is left to the request message."""
-    pairs = [("application", application)]
+def metadata(application: str, request_id: str, span: Span) -> tuple[tuple[str, str], ...]:
+    """Routing, trace and correlation; an id that no header can carry is left to the request message."""
+    pairs = [("application", application), *span.headers()]
     if request_id and _HEADER_CHARACTERS.issuperset(request_id):
         pairs.append(("x-request-id", request_id[:64]))
     return tuple(pairs)

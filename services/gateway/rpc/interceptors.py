@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing, asynccontextmanager
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
-from services.common import grpc_errors
+from services.common import grpc_errors, tracing
 from services.common.errors import InternalError, InvalidInputError, LikenessError
 from services.common.telemetry import bind, get_logger, rpc_timer
 from services.gateway import deadline
@@ -78,6 +78,7 @@ class _Call:
     def __init__(self, details: grpc.HandlerCallDetails, admit: Admit) -> None:
         metadata = dict(details.invocation_metadata or ())
         self.path = details.method
+        self.metadata = details.invocation_metadata
         self.request_id = _request_id(metadata.get(REQUEST_ID_KEY))
         authorization = metadata.get(_AUTHORIZATION_KEY, "")
         self._authorization = authorization if isinstance(authorization, str) else ""
@@ -152,6 +153,7 @@ async def _answered(context: Any, call: _Call) -> AsyncIterator[None]:
     metadata = ((REQUEST_ID_KEY, request_id),)
     context.set_trailing_metadata(metadata)
     with (
+        _span(call) as span,
         bind(request_id=request_id),
         rpc_timer("gateway", method) as timed,
         deadline.bound(context.time_remaining()),
@@ -159,13 +161,16 @@ async def _answered(context: Any, call: _Call) -> AsyncIterator[None]:
         try:
             async with call.admitted(context):
                 yield
+            span.answered(timed.code)
             return
         except grpc.aio.AbortError:
             timed.code = context.code().name
+            span.answered(timed.code)
             raise
         except grpc.aio.InternalError:
             # The caller left while an answer was being written: nobody is there to be told anything.
             timed.code = grpc.StatusCode.CANCELLED.name
+            span.answered(timed.code)
             return
         except LikenessError as error:
             failure = error
@@ -174,9 +179,17 @@ async def _answered(context: Any, call: _Call) -> AsyncIterator[None]:
             failure = InternalError()
             log.exception("rpc_crashed", method=method)
         timed.code = failure.code
+        span.answered(failure.code)
+        span.failed(failure)
         status = grpc_errors.to_status(failure)
         details = (_DETAILS_KEY, status.SerializeToString())
         await context.abort(grpc_errors.code_of(failure), status.message, trailing_metadata=(*metadata, details))
+
+
+def _span(call: _Call) -> AbstractContextManager[tracing.Span]:
+    path = call.path.lstrip("/")
+    # Load balancers ask for health every few seconds: what is not our own API begins no trace.
+    return tracing.served(path, call.metadata, begins=path.startswith("likeness."))
 
 
 def _request_id(sent: object) -> str:

@@ -30,14 +30,15 @@ class Delivery:
         self._end = end
         self._end_unwanted = end_unwanted
 
-    def report(self, model: str, stepped: Sequence[Slot], seconds_per_picture: float) -> None:
-        """Tells the readers of a step."""
+    def report(self, model: str, stepped: Sequence[Slot], seconds_per_picture: float, batch_pictures: int) -> None:
+        """Tells the readers of a step, which was a call for so many pictures."""
         pace = self._paces[model]
         now = time.perf_counter()
         for slot in stepped:
             pace.step_seconds.add(now - slot.stepped_at)
             slot.stepped_at = now
             slot.denoiser_seconds += seconds_per_picture
+            slot.batch_pictures += batch_pictures
             done, steps = slot.steps_done, slot.item.record.denoising_steps
             seconds_left = (now - slot.started_at) / done * slot.steps_left + pace.decode_seconds.value
             slot.emit(StepDone(slot.item.item_id, done, steps, seconds_left))
@@ -56,6 +57,7 @@ class Delivery:
         began = time.perf_counter()
         pictures = group.decode(fine)
         spent = time.perf_counter() - began
+        metrics.DECODE_SECONDS.labels(group.model.card.id).observe(spent)
         self._end_unwanted()
         for slot, picture in zip(fine, pictures, strict=True):
             if slot.ended:

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Hashable, Sequence
 from contextlib import suppress
 
+from services.common import tracing
 from services.generator.domain import EngineItem, GenerationRecord, Priority
 from services.generator.engine.base import EngineEvent, Failed, Finished
 from services.generator.families.base import Denoising
@@ -30,10 +31,16 @@ class Slot:
         """The picture on its way; None while it waits and when it has ended."""
         self.has_started = False
         """Whether the reader was told that the first step begins."""
+        self.submitted_at = time.perf_counter()
+        """When the picture was asked for, by time.perf_counter."""
         self.started_at = self.stepped_at = 0.0
         """When the picture left the queue and when its newest step was done, by time.perf_counter."""
         self.denoiser_seconds = 0.0
         """Its share of the denoiser calls it was in."""
+        self.batch_pictures = 0
+        """Pictures in the denoiser calls it was in, itself included, over all calls."""
+        self.span = submission.span
+        """What asked for it."""
         self._submission = submission
 
     def begin(self, denoising: Denoising) -> None:
@@ -90,6 +97,7 @@ class SlotSubmission:
     ) -> None:
         """Takes checked items, what tells which of them can share denoiser calls, and how urgent they are."""
         self.priority = priority
+        self.span = tracing.current()
         self.expires_at = math.inf if deadline_seconds is None else time.perf_counter() + deadline_seconds
         self.slots = {item.item_id: Slot(item, key_of(item.record), self) for item in items}
         self._loop = asyncio.get_running_loop()

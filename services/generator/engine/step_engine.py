@@ -35,6 +35,7 @@ from services.common.errors import CancelledError, DeadlineError, LikenessError,
 from services.common.telemetry import get_logger
 from services.generator import metrics
 from services.generator.domain import EngineItem, GenerationRecord, Priority
+from services.generator.engine import observing
 from services.generator.engine.admission import Admission
 from services.generator.engine.base import Engine, EngineStats, Failed, Finished, Queued, Started
 from services.generator.engine.batch_limits import BatchLimits
@@ -75,6 +76,7 @@ class StepEngine(Engine):
         self._precedence = Precedence()
         self._admission = Admission(max_waiting_items, self._places, self._paces, self._precedence)
         self._delivery = Delivery(self._paces, self._end, self._end_unwanted)
+        self._memory_gauges = observing.MemoryGauges()
         self._open: dict[Slot, None] = {}
         """Slots that have not ended, oldest first; guarded by the lock, as is `_closing`."""
         self._lock = threading.Lock()
@@ -182,6 +184,7 @@ class StepEngine(Engine):
         slots = self._snapshot()
         if not slots:
             metrics.WAITING_ITEMS.set(0)
+            metrics.RUNNING_ITEMS.set(0)
             if not self._closing:
                 self._something_came.wait()
             return
@@ -235,9 +238,11 @@ class StepEngine(Engine):
             group, began = self._groups[key], time.perf_counter()
             for slot, lost in group.begin(slots):
                 self._fail(slot, generation_failed(slot, lost))
+            observing.begun(slots)
             # Encoding prompts and initial images holds up the others as denoising does.
             self._rotation.charge(key, (time.perf_counter() - began) / max(len(group.running), 1))
         metrics.WAITING_ITEMS.set(sum(slot.denoising is None and not slot.ended for slot in waiting))
+        metrics.RUNNING_ITEMS.set(sum(len(group.running) for group in self._groups.values()))
 
     def _step(self, key: Hashable, group: Group) -> None:
         """One denoising step of a group, and pictures of those that are done with it."""
@@ -251,13 +256,14 @@ class StepEngine(Engine):
         spent = time.perf_counter() - began
         metrics.STEP_SECONDS.labels(group.model.card.id).observe(spent)
         metrics.BATCH_ITEMS.labels(group.model.card.id).observe(len(batch))
+        self._memory_gauges.look(group.model.device)
         for slot, why in lost:
             self._fail(slot, generation_failed(slot, why))
         self._end_unwanted()
         if self._closing:
             return
         stepped = [slot for slot in batch if not slot.ended]
-        self._delivery.report(group.model.card.id, stepped, spent / len(batch))
+        self._delivery.report(group.model.card.id, stepped, spent / len(batch), len(batch))
         self._delivery.deliver(group, [slot for slot in stepped if not slot.steps_left])
         self._delivery.show(group, [slot for slot in stepped if slot.is_preview_due])
         # With what decoding pictures and previews took.
@@ -276,7 +282,9 @@ class StepEngine(Engine):
         self._end(slot, Failed(slot.item.item_id, error))
 
     def _end(self, slot: Slot, event: Finished | Failed) -> None:
-        metrics.PICTURES.labels(slot.item.record.model, _outcome(event)).inc()
+        outcome = _outcome(event)
+        metrics.PICTURES.labels(slot.item.record.model, outcome).inc()
+        observing.ended(slot, outcome)
         if slot.key in self._groups:
             self._groups[slot.key].leave(slot)
         with self._lock:
