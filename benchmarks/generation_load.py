@@ -40,6 +40,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.arrivals import poisson
 from benchmarks.request_level import PipelineServer, run
 from services.common.profile import load_profile
 from services.common.settings import Settings
@@ -159,15 +160,6 @@ def requests(model: LoadedModel, mix: str, count: int, seed: int) -> list[Genera
             one = replace(one, steps=steps, scheduler=scheduler, guidance_scale=scale)
         asked.append(one)
     return [item.record for item in resolve(asked, model.card, model.prompts.is_truncated)]
-
-
-def poisson(rate: float, seconds: float, seed: int) -> list[float]:
-    """Times of arrival in seconds from the beginning; at least one."""
-    rng = random.Random(seed)
-    times = [rng.expovariate(rate)]
-    while times[-1] < seconds:
-        times.append(times[-1] + rng.expovariate(rate))
-    return times
 
 
 def long_queue(

@@ -35,8 +35,8 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
+from benchmarks.arrivals import poisson
 from benchmarks.cluster import Serving, serving
-from benchmarks.generation_load import poisson
 from benchmarks.sleep_deployment import AUTOSCALING_TIMES
 from benchmarks.sleep_model import STEP_SECONDS, maker
 from likeness.generator.v1 import generator_service_pb2 as pb
