@@ -166,8 +166,19 @@ class _Codes:
     }
 
 
-_BROKEN_WHILE_WRITING = "Internal error from Core"
-"""What gRPC says of it."""
+_WRITE_FAILED = "Internal error from Core", 'Failed "execute_batch"'
+"""How gRPC's message and what it has for debugging begin where it could not write."""
+
+
+def is_own_failure(error: grpc.RpcError) -> bool:
+    """Whether no server said this: the call was over while gRPC was still writing to it, and its status is not known.
+
+    A connection that breaks does this, and a server that refuses a stream before it has read all of it.
+    """
+    if error.code() is not grpc.StatusCode.INTERNAL or not isinstance(error, grpc.aio.AioRpcError):
+        return False
+    said = error.details() or "", error.debug_error_string() or ""
+    return all(text.startswith(start) for text, start in zip(said, _WRITE_FAILED, strict=True))
 
 
 def from_rpc_error(error: grpc.RpcError, *, request_id: str, address: str) -> LikenessError:
@@ -176,8 +187,7 @@ def from_rpc_error(error: grpc.RpcError, *, request_id: str, address: str) -> Li
     details = _Details(error)
     kind = _Codes.classes.get(code, Internal)
     message, reason = error.details() or code.name.lower().replace("_", " "), details.reason
-    # A connection that breaks while gRPC writes to it: no server said this.
-    if not reason and code is grpc.StatusCode.INTERNAL and message == _BROKEN_WHILE_WRITING:
+    if is_own_failure(error):
         code, kind = grpc.StatusCode.UNAVAILABLE, Unavailable
     if not reason and code is grpc.StatusCode.UNAVAILABLE:
         reason, message = GATEWAY_UNREACHABLE, f"no Likeness gateway answers at {address}"

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from reliability.parts import GATEWAY_SECONDS, Gateway, LightBackend, Part, kill
+from reliability.parts import GATEWAY_SECONDS, Gateway, LightBackend, Part, kill, wake
 from services.cluster.postgres import Postgres
 from services.cluster.processes import free_port
 from services.cluster.redis_server import RedisServer
@@ -54,7 +54,9 @@ class Deployment:
         await self.parts[name].start()
 
     async def mend(self) -> None:
-        """Starts everything that is dead and waits until every gateway is well."""
+        """Wakes what sleeps (SIGSTOP), starts everything that is dead and waits until every gateway is well."""
+        for part in self.parts.values():
+            wake(part)
         dead = [part for part in self.parts.values() if part.process is None or part.process.returncode is not None]
         # A gateway does not start without its database.
         await asyncio.gather(*(part.start() for part in dead if not isinstance(part, Gateway)))

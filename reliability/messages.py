@@ -7,7 +7,6 @@ import math
 import pkgutil
 import random
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +45,8 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "page_token": ("",),
     "after_cursor": ("",),
     "adapter": ("",),
+    # Never the tenant of the run.
+    "tenant_id": ("fuzzed", "another"),
 }
 """What fields of a name usually hold."""
 _TYPES = FieldDescriptor
@@ -66,10 +67,12 @@ class Known:
     """Resource names."""
     hashes: list[str] = field(default_factory=list)
     """Content hashes of stored pictures."""
+    keys: list[str] = field(default_factory=list)
+    """Ids of API keys."""
 
 
-def methods(*, without: Sequence[str] = ()) -> list[MethodDescriptor]:
-    """Every method of the gateway's services, but for those of services in `without`."""
+def methods() -> list[MethodDescriptor]:
+    """Every method of the gateway's services."""
     modules = (
         importlib.import_module(f"{contracts.__name__}.{one.name}") for one in pkgutil.iter_modules(contracts.__path__)
     )
@@ -79,7 +82,7 @@ def methods(*, without: Sequence[str] = ()) -> list[MethodDescriptor]:
         if module.__name__.endswith("_service_pb2")
         for service in module.DESCRIPTOR.services_by_name.values()
     )
-    return [method for service in services if service.name not in without for method in service.methods]
+    return [method for service in services for method in service.methods]
 
 
 class Requests:
@@ -157,6 +160,8 @@ class Requests:
             return self._chance.choice(self._known.names)
         if name.endswith("content_hash") and self._known.hashes:
             return self._chance.choice(self._known.hashes)
+        if name == "key_id" and self._known.keys:
+            return self._chance.choice(self._known.keys)
         if name == "request_id":
             return str(uuid.UUID(int=self._chance.getrandbits(128), version=4)) if self._chance.random() < 0.7 else ""
         return self._chance.choice(_WORDS.get(name, ("rgb 10 20 30", "rgb 200 0 7", "a")))

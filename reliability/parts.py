@@ -18,8 +18,9 @@ from services.cluster.gateway_process import GatewayProcess
 from services.cluster.processes import StartError, log_tail, spawn, stop
 from services.common.profile import ROOT
 
-LISTEN_SECONDS = 120.0
-GATEWAY_SECONDS = 120.0
+LISTEN_SECONDS = 240.0
+GATEWAY_SECONDS = 240.0
+"""On a machine that does much else, Python alone takes a minute to start."""
 
 
 class Part(Protocol):
@@ -114,6 +115,12 @@ def kill(part: Part) -> None:
     """SIGKILL for a part's process; fine if it is dead already."""
     if part.process is not None and part.process.returncode is None:
         os.kill(part.process.pid, signal.SIGKILL)
+
+
+def wake(part: Part) -> None:
+    """SIGCONT for a part's process; nothing happens if it does not sleep, or is dead."""
+    if part.process is not None and part.process.returncode is None:
+        os.kill(part.process.pid, signal.SIGCONT)
 
 
 async def _listening(name: str, process: asyncio.subprocess.Process, address: str, log: Path) -> None:

@@ -19,7 +19,8 @@ CASES = 300
 
 async def test_nasty_requests_are_refused_and_the_gateway_lives() -> None:
     row = await fuzz(cases=CASES, seed=7)
-    assert row["held"], row
+    found = {name: row[name] for name in ("defects", "exceptions_in_the_log", "alive", "works_afterwards")}
+    assert row["held"], found
     assert row["cases"] == CASES and {"INVALID_ARGUMENT", "OK", "NOT_FOUND"} <= set(row["statuses"])
 
 
