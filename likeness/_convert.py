@@ -16,8 +16,8 @@ def _aspect(value: int) -> t.Aspect | None:
     return enum(t.Aspect, understanding_pb2.Aspect, "ASPECT_", value)
 
 
-def item_error(parent: HasPresence) -> t.ItemError | None:
-    error: score_pb2.ItemError | None = optional(parent, "error")
+def item_error(parent: HasPresence, field: str = "error") -> t.ItemError | None:
+    error: score_pb2.ItemError | None = optional(parent, field)
     return None if error is None else t.ItemError(error.reason, error.message, error.field)
 
 

@@ -115,13 +115,13 @@ def watch_evaluation(
 
 
 def cancel_evaluation(name: t.Evaluation | str) -> Call[t.Evaluation]:
-    request = build(pb.CancelEvaluationRequest, name=evaluation_name(name))
-    return _evaluation_call("CancelEvaluation", request, pb.CancelEvaluationResponse, repeatable=False)
+    request = build(pb.CancelEvaluationRequest, name=evaluation_name(name), request_id=new_id())
+    return _evaluation_call("CancelEvaluation", request, pb.CancelEvaluationResponse)
 
 
 def delete_evaluation(name: t.Evaluation | str) -> Call[None]:
-    request = build(pb.DeleteEvaluationRequest, name=evaluation_name(name))
-    return _call("DeleteEvaluation", request, pb.DeleteEvaluationResponse, lambda _: None, repeatable=False)
+    request = build(pb.DeleteEvaluationRequest, name=evaluation_name(name), request_id=new_id())
+    return _call("DeleteEvaluation", request, pb.DeleteEvaluationResponse, lambda _: None)
 
 
 def evaluation_report(name: t.Evaluation | str, baseline: str) -> Call[t.EvaluationReport]:
@@ -144,13 +144,9 @@ def _read(file: BinaryIO) -> Iterator[bytes]:
         yield part
 
 
-def _call(
-    method: str, request: Message, response: type[Message], read: Callable[[Any], Result], *, repeatable: bool = True
-) -> Call[Result]:
-    return service_call("EvaluationService", method, request, response, read, repeatable=repeatable)
+def _call(method: str, request: Message, response: type[Message], read: Callable[[Any], Result]) -> Call[Result]:
+    return service_call("EvaluationService", method, request, response, read)
 
 
-def _evaluation_call(
-    method: str, request: Message, response: type[Message], *, repeatable: bool = True
-) -> Call[t.Evaluation]:
-    return _call(method, request, response, lambda answer: convert.evaluation(answer.evaluation), repeatable=repeatable)
+def _evaluation_call(method: str, request: Message, response: type[Message]) -> Call[t.Evaluation]:
+    return _call(method, request, response, lambda answer: convert.evaluation(answer.evaluation))

@@ -23,6 +23,7 @@ def evaluation(item: evaluation_pb2.Evaluation) -> t.Evaluation:
         total_count=optional(item, "total_count"),
         committed_offset=item.committed_offset,
         error=_convert.item_error(item),
+        wait_reason=_convert.item_error(item, "wait_reason"),
     )
 
 

@@ -212,6 +212,7 @@ class AsyncEvaluationStreamMethods(ABC):
                     async with aclosing(self._exchange(call, feeder.requests(call.request))) as answers:
                         async for answer in answers:
                             if answer.HasField("opened"):
+                                feeder.opened()
                                 call = calls.stream_evaluations(answer.opened.evaluation.name, {})
                                 if on_open is not None and not opened:
                                     on_open(convert.evaluation(answer.opened.evaluation))
@@ -239,6 +240,7 @@ class _AsyncFeeder:
         self._items = items
         self._outgoing = outgoing
         self._task: asyncio.Task[None] | None = None
+        self._opened = asyncio.Event()
         self._more = asyncio.Event()
         self._room = asyncio.Event()
         self._read_all = False
@@ -250,7 +252,10 @@ class _AsyncFeeder:
     async def requests(self, first: Message) -> AsyncIterator[Message]:
         """Requests of a new connection, until every item is sent."""
         self._outgoing.connected()
+        self._opened.clear()
         yield first
+        # A stream that is refused while items are sent loses the reason: gRPC then knows only that it cannot write.
+        await self._opened.wait()
         while True:
             while self._outgoing.has_unsent:
                 yield self._outgoing.take()
@@ -258,6 +263,10 @@ class _AsyncFeeder:
                 return
             self._more.clear()
             await self._more.wait()
+
+    def opened(self) -> None:
+        """The connection takes items."""
+        self._opened.set()
 
     def answered(self, offset: int) -> bool:
         """Notes an answer; False if the item had one before."""

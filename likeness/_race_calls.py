@@ -62,23 +62,21 @@ def watch_race(name: t.Race | str) -> Call[t.RaceUpdate]:
 
 
 def cancel_race(name: t.Race | str) -> Call[t.Race]:
-    request = build(pb.CancelRaceRequest, name=race_name(name))
-    return _race_call("CancelRace", request, pb.CancelRaceResponse, repeatable=False)
+    request = build(pb.CancelRaceRequest, name=race_name(name), request_id=new_id())
+    return _race_call("CancelRace", request, pb.CancelRaceResponse)
 
 
 def delete_race(name: t.Race | str) -> Call[None]:
-    request = build(pb.DeleteRaceRequest, name=race_name(name))
-    return _call("DeleteRace", request, pb.DeleteRaceResponse, lambda _: None, repeatable=False)
+    request = build(pb.DeleteRaceRequest, name=race_name(name), request_id=new_id())
+    return _call("DeleteRace", request, pb.DeleteRaceResponse, lambda _: None)
 
 
-def _call(
-    method: str, request: Message, response: type[Message], read: Callable[[Any], Result], *, repeatable: bool = True
-) -> Call[Result]:
-    return service_call("RaceService", method, request, response, read, repeatable=repeatable)
+def _call(method: str, request: Message, response: type[Message], read: Callable[[Any], Result]) -> Call[Result]:
+    return service_call("RaceService", method, request, response, read)
 
 
-def _race_call(method: str, request: Message, response: type[Message], *, repeatable: bool = True) -> Call[t.Race]:
-    return _call(method, request, response, lambda answer: convert.race(answer.race), repeatable=repeatable)
+def _race_call(method: str, request: Message, response: type[Message]) -> Call[t.Race]:
+    return _call(method, request, response, lambda answer: convert.race(answer.race))
 
 
 def _name(target: t.ImageSource) -> str:

@@ -10,10 +10,14 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from world.glyphs import FontMissingError, font_path
+
+if TYPE_CHECKING:
+    from tests.collector import Collector
 
 # As services/cluster/processes.py does, which many tests import too late: gRPC reads it when it is first imported.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
@@ -36,6 +40,8 @@ class Cluster:
     home: Path
     processes: dict[str, int]
     """Process ids by part as the cluster came up. Parts that die are started again; cluster.json has the latest."""
+    collector: Collector
+    """What all its processes send their traces to."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -53,14 +59,24 @@ def font() -> Path:
 
 
 @pytest.fixture(scope="session")
-def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """A cluster of its own home, with a gateway that answers and backends that are loaded."""
+def collector() -> Iterator[Collector]:
+    """An OpenTelemetry collector for processes that outlive a test."""
+    from tests.collector import collecting
+
+    with collecting() as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest, collector: Collector) -> Iterator[Cluster]:
+    """A cluster of its own home, with a gateway that answers and backends that are loaded. It traces."""
     folder = tempfile.TemporaryDirectory(prefix="likeness-test-")
     request.addfinalizer(folder.cleanup)
     home = Path(folder.name)
     environment = {key: value for key, value in os.environ.items() if not key.startswith("LIKENESS_")}
     if LPIPS_WEIGHTS.is_dir():
         environment["LIKENESS_LPIPS_WEIGHTS_DIR"] = str(LPIPS_WEIGHTS)
+    environment |= {"LIKENESS_OTLP_ENDPOINT": collector.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "500"}
     command = [sys.executable, "-m", "services.cluster.up", "--home", folder.name, "--json"]
     root = Path(__file__).resolve().parents[1]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root, env=environment) as process:
@@ -80,6 +96,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
                 backends_address=event["backends_address"],
                 home=home,
                 processes=event["processes"],
+                collector=collector,
             )
         finally:
             process.terminate()

@@ -65,6 +65,7 @@ class Evaluation:
         total_count: Items of the manifest; None for a stream, and until the manifest is counted.
         committed_offset: Every item below it has a result.
         error: Why it failed.
+        wait_reason: What a pending job waits for that has begun, such as QUOTA_EXCEEDED: it goes on by itself.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Evaluation:
     total_count: int | None
     committed_offset: int
     error: ItemError | None = None
+    wait_reason: ItemError | None = None
 
     @property
     def id(self) -> str:

@@ -4,51 +4,36 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from likeness import Evaluation, EvaluationReport
 from likeness._numbers import raw_text, seconds_text
+from likeness.cli.live_view import LiveView
 from likeness.cli.output import Output
 
 LINE_SECONDS = 10.0
 """Between two lines where there is no terminal, and between two values with --json."""
 
 
-class EvaluationView:
+class EvaluationView(LiveView):
     """Shows one evaluation; `show` what it has become inside the `with` block."""
 
     def __init__(self, output: Output) -> None:
-        self._output = output
-        self._live: Live | None = None
+        super().__init__(output, frames_per_second=4, transient=True)
+        self._newest: Evaluation | None = None
         self._first: tuple[float, int] | None = None
         self._said_at = -LINE_SECONDS
-
-    def __enter__(self) -> Self:
-        if not self._output.json and self._output.console.is_terminal:
-            self._live = Live(console=self._output.console, refresh_per_second=4, transient=True)
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
 
     def show(self, evaluation: Evaluation) -> None:
         """Takes in how far it is."""
         now = time.monotonic()
         if self._first is None and evaluation.done_count:
             self._first = now, evaluation.done_count
-        if self._live is not None:
-            self._live.update(self._region(evaluation, now))
-        elif evaluation.is_over or now - self._said_at >= LINE_SECONDS:
+        self._newest = evaluation
+        if self._live is None and (evaluation.is_over or now - self._said_at >= LINE_SECONDS):
             self._said_at = now
             if self._output.json:
                 left = self._seconds_left(evaluation, now)
@@ -56,10 +41,11 @@ class EvaluationView:
             else:
                 self._output.say(f"{evaluation.name}  {evaluation.state}  {self._progress(evaluation, now)}")
 
-    def _region(self, evaluation: Evaluation, now: float) -> Table:
+    def _region(self) -> Table:
         table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
-        bar = ProgressBar(total=max(evaluation.total_count or 1, 1), completed=evaluation.done_count, width=40)
-        table.add_row(Text(evaluation.name, style="dim"), bar, self._progress(evaluation, now))
+        if (evaluation := self._newest) is not None:
+            bar = ProgressBar(total=max(evaluation.total_count or 1, 1), completed=evaluation.done_count, width=40)
+            table.add_row(Text(evaluation.name, style="dim"), bar, self._progress(evaluation, time.monotonic()))
         return table
 
     def _progress(self, evaluation: Evaluation, now: float) -> str:
@@ -68,7 +54,9 @@ class EvaluationView:
         if evaluation.failed_count:
             parts.append(f"{evaluation.failed_count:,} failed")
         left = self._seconds_left(evaluation, now)
-        if left is not None and not evaluation.is_over:
+        if evaluation.wait_reason is not None:
+            parts.append(evaluation.wait_reason.message)
+        elif left is not None and not evaluation.is_over:
             parts.append(f"{seconds_text(left)} left")
         return ", ".join(parts)
 

@@ -3,42 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from likeness import GeneratedImage, GenerationPreview, GenerationProgress
 from likeness._numbers import seconds_text
+from likeness.cli.live_view import LiveView
 from likeness.cli.loop_view import step_bar
 from likeness.cli.output import Output
 
 
-class GenerationView:
+class GenerationView(LiveView):
     """Shows the newest event of each picture; `show` each of them inside the `with` block."""
 
     def __init__(self, output: Output) -> None:
-        self._output = output
+        # The region goes away at the end, where the table of files takes its place.
+        super().__init__(output, frames_per_second=8, transient=True)
         self._newest: dict[int, GenerationProgress | GeneratedImage] = {}
         self._previews: dict[int, str] = {}
-        self._live: Live | None = None
-
-    def __enter__(self) -> Self:
-        if not self._output.json and self._output.console.is_terminal:
-            # It goes away at the end, where the table of files takes its place.
-            self._live = Live(
-                console=self._output.console, refresh_per_second=8, get_renderable=self._region, transient=True
-            )
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
 
     def show(self, event: GenerationProgress | GeneratedImage) -> None:
         """Takes in an event."""

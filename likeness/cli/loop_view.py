@@ -5,11 +5,7 @@ Finished rounds stay above the live region, so that the terminal keeps the whole
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Self
-
 from rich.console import Console, Group
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -31,13 +27,14 @@ from likeness import (
 )
 from likeness._diff import needs_space, word_diff
 from likeness._numbers import gain_text, score_text
+from likeness.cli.live_view import LiveView
 from likeness.cli.loop_state import LoopState
 from likeness.cli.output import Output
 
 _STYLES = {"same": "", "added": "bold green", "removed": "dim strike red"}
 
 
-class LoopView:
+class LoopView(LiveView):
     """Shows the events of one session; `show` each of them inside the `with` block.
 
     Args:
@@ -47,22 +44,13 @@ class LoopView:
     def __init__(self, output: Output, *, show_scores: bool = True) -> None:
         self.state = LoopState()
         self._show_scores = show_scores
-        self._output = output
-        self._live: Live | None = None
+        super().__init__(output, frames_per_second=8, transient=False)
         self._is_running = True
 
-    def __enter__(self) -> Self:
-        if not self._output.json and self._output.console.is_terminal:
-            self._live = Live(console=self._output.console, refresh_per_second=8, get_renderable=self._region)
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Ends the region, and leaves nothing of the round under way."""
         self._is_running = False
-        if self._live is not None:
-            self._live.stop()
+        super().close()
 
     def show(self, event: Event) -> None:
         """Takes in an event."""

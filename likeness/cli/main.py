@@ -19,6 +19,7 @@ from likeness._errors import GATEWAY_UNREACHABLE
 from likeness.cli.arguments import UsageError
 from likeness.cli.cluster import ClusterError
 from likeness.cli.commands import (
+    backup,
     catalog,
     demo,
     doctor,
@@ -116,6 +117,7 @@ def build_parser() -> argparse.ArgumentParser:
         watch,
         catalog,
         keys,
+        backup,
     ):
         group.add(commands)
     return parser

@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Self
-
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from likeness import Race, RaceDetails, RaceEntrantRow, RaceMean, RaceProgress, RaceUpdate
 from likeness._numbers import gain_text, interval_text, p_text, score_text
+from likeness.cli.live_view import LiveView
 from likeness.cli.output import Output
 
 
-class RaceProgressView:
+class RaceProgressView(LiveView):
     """Shows the updates of one race; `show` each of them inside the `with` block."""
 
     def __init__(self, output: Output) -> None:
-        self._output = output
-        self._live: Live | None = None
+        super().__init__(output, frames_per_second=4, transient=True)
+        self._newest: Race | None = None
         self._said: tuple[RaceProgress, ...] = ()
-
-    def __enter__(self) -> Self:
-        if not self._output.json and self._output.console.is_terminal:
-            self._live = Live(console=self._output.console, refresh_per_second=4, transient=True)
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Ends the live region."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
 
     def show(self, update: RaceUpdate) -> None:
         """Takes in an update."""
@@ -49,12 +29,20 @@ class RaceProgressView:
         if not self._said:
             targets, entrants = len(race.targets), len(race.entrants)
             self._output.say(Text.assemble((race.name, "bold"), f"  {targets} targets, {entrants} entrants"))
-        if self._live is not None:
-            self._live.update(_region(race))
-        elif _ended(race.progress) != _ended(self._said):
+        self._newest = race
+        if self._live is None and _ended(race.progress) != _ended(self._said):
             parts = [f"{one.display_name} {_done(now)}" for one, now in zip(race.entrants, race.progress, strict=True)]
             self._output.say("  " + "   ".join(parts))
         self._said = race.progress
+
+    def _region(self) -> Table:
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        if (race := self._newest) is not None:
+            for entrant, now in zip(race.entrants, race.progress, strict=True):
+                bar = ProgressBar(total=max(now.max_images, 1), completed=now.images, width=24)
+                counts = f"{_done(now)}, {now.finished_rounds} rounds, {now.images} pictures"
+                table.add_row(Text(entrant.display_name), bar, Text(counts, style="dim"))
+        return table
 
 
 def show_table(details: RaceDetails, output: Output) -> None:
@@ -105,15 +93,6 @@ def _row(row: RaceEntrantRow, metrics: tuple[str, ...]) -> list[str | Text]:
 
 def _mean(mean: RaceMean | None) -> str:
     return "-" if mean is None else f"{score_text(mean.mean)} {interval_text(mean.low, mean.high)}".rstrip()
-
-
-def _region(race: Race) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for entrant, now in zip(race.entrants, race.progress, strict=True):
-        bar = ProgressBar(total=max(now.max_images, 1), completed=now.images, width=24)
-        counts = f"{_done(now)}, {now.finished_rounds} rounds, {now.images} pictures"
-        table.add_row(Text(entrant.display_name), bar, Text(counts, style="dim"))
-    return table
 
 
 def _done(now: RaceProgress) -> str:

@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
 from likeness._numbers import seconds_text
+from likeness.cli.live_view import LiveView
 from likeness.cli.output import Output
 
 
-class StartupView:
+class StartupView(LiveView):
     """Shows the cluster's events: "part" with its state, and "ready". Their `seconds` count from the start."""
 
     def __init__(self, output: Output) -> None:
-        self._output = output
+        super().__init__(output, frames_per_second=8, transient=False)
         self._parts: dict[str, dict[str, Any]] = {}
-        self._live: Live | None = None
         self._spinner = Spinner("dots", style="cyan")
-
-    def __enter__(self) -> Self:
-        if not self._output.json and self._output.console.is_terminal:
-            self._live = Live(console=self._output.console, refresh_per_second=8, get_renderable=self._table)
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
 
     def show(self, event: dict[str, Any]) -> None:
         """Takes in an event."""
@@ -47,7 +33,7 @@ class StartupView:
         elif event["event"] == "ready":
             self._output.say(f"Cluster ready after {seconds_text(event['seconds'])}, gateway at {event['address']}")
 
-    def _table(self) -> Table:
+    def _region(self) -> Table:
         table = Table(box=None, padding=(0, 1), show_header=False)
         for name, event in self._parts.items():
             state = event["state"]

@@ -13,6 +13,7 @@ LikenessError
 ├── LimitError             a limit of the key or tenant is reached    -> RESOURCE_EXHAUSTED
 ├── DeadlineError          the time given is over or too short        -> DEADLINE_EXCEEDED
 ├── UnavailableError       something needed does not answer           -> UNAVAILABLE
+│   └── DamagedObjectError stored bytes are not what was stored       -> UNAVAILABLE
 ├── CancelledError         the caller or CancelLoop stopped the work  -> CANCELLED
 └── InternalError          a defect of ours; the text says nothing    -> INTERNAL
 
@@ -80,6 +81,12 @@ class Reason(StrEnum):
     LANGUAGE_MODEL_UNAVAILABLE = "LANGUAGE_MODEL_UNAVAILABLE"
     DATABASE_UNAVAILABLE = "DATABASE_UNAVAILABLE"
     OBJECT_STORE_UNAVAILABLE = "OBJECT_STORE_UNAVAILABLE"
+    BACKUP_NOT_FOUND = "BACKUP_NOT_FOUND"
+    BACKUP_DAMAGED = "BACKUP_DAMAGED"
+    BACKUP_DISTURBED = "BACKUP_DISTURBED"
+    DATABASE_IN_USE = "DATABASE_IN_USE"
+    DATABASE_NOT_EMPTY = "DATABASE_NOT_EMPTY"
+    DATABASE_TOO_NEW = "DATABASE_TOO_NEW"
     GENERATION_FAILED = "GENERATION_FAILED"
     CANCELLED = "CANCELLED"
     INTERNAL = "INTERNAL"
@@ -223,6 +230,13 @@ class UnavailableError(LikenessError):
     """A backend, store or model does not answer."""
 
     code = "UNAVAILABLE"
+
+
+class DamagedObjectError(UnavailableError):
+    """The object store answers, and with other bytes than were stored under the hash."""
+
+    def __init__(self, content_hash: str) -> None:
+        super().__init__(Reason.OBJECT_STORE_UNAVAILABLE, f"the stored bytes of {content_hash} are damaged")
 
 
 class CancelledError(LikenessError):

@@ -11,14 +11,17 @@ from typing import Any
 
 import jsonschema
 import openai
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from PIL import Image
 
-from services.common import images
+from services.common import images, tracing
+from services.common.bounded_http import PLAIN, bounded
 from services.common.errors import Reason, UnavailableError
 from services.common.telemetry import counter, get_logger
 
 _MAX_ANSWER_CHARACTERS = 64_000
+_MAX_BODY_BYTES = 1 << 20
+"""Of an HTTP answer: so many characters, each escaped, and what is around them."""
 _MAX_ANSWER_TOKENS = 2000
 MAX_IMAGE_SIDE_PIXELS = 768
 _SEED_MASK = 2**31 - 1
@@ -65,8 +68,15 @@ class LanguageModel:
             attempts: Most tries of a question.
             retry_delay_seconds: Before the second try; doubled before each further one.
         """
-        # Retries are ours, so that broken answers and broken connections share one bound.
-        self._client = AsyncOpenAI(base_url=base_url, api_key=api_key or "none", timeout=timeout_seconds, max_retries=0)
+        self._client = AsyncOpenAI(
+            base_url=base_url,
+            api_key=api_key or "none",
+            timeout=timeout_seconds,
+            # Retries are ours, so that broken answers and broken connections share one bound.
+            max_retries=0,
+            default_headers=PLAIN,
+            http_client=DefaultAsyncHttpxClient(event_hooks={"response": [bounded(_MAX_BODY_BYTES)]}),
+        )
         self._model = model
         self._timeout_seconds = timeout_seconds
         self._attempts = attempts
@@ -86,6 +96,7 @@ class LanguageModel:
         """
         content = await asyncio.to_thread(_content, question)
         cause = "no answer"
+        attributes = {"likeness.model": self._model, "likeness.question": question.name}
         for attempt in range(self._attempts):
             if attempt:
                 _retries.labels(cause).inc()
@@ -94,7 +105,8 @@ class LanguageModel:
             try:
                 # Not wait_for, which may lose a cancellation in Python 3.11.
                 async with asyncio.timeout(self._timeout_seconds):
-                    text = await self._complete(question, content, attempt)
+                    with tracing.span("language model", attributes=attributes):
+                        text = await self._complete(question, content, attempt)
                 return _checked(text, question.schema)
             except (TimeoutError, openai.APITimeoutError):
                 cause = "timeout"

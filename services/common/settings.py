@@ -53,7 +53,7 @@ class Settings(ReplicaSettings, BaseSettings):
     tenant_megapixels_per_day: float = Field(default=0.0, ge=0)
     """Megapixels that may be made for a tenant in a day, where it has no limit of its own; 0 means no limit."""
     log_prompts: bool = False
-    """Whether the gateway's log may contain prompts."""
+    """Whether the gateway's log and traces may contain prompts."""
     gateway_port: int = Field(default=7400, ge=0, le=65535)
     """Port of the gateway's gRPC API; 0 picks a free one."""
     http_port: int = Field(default=7401, ge=0, le=65535)
@@ -84,6 +84,8 @@ class Settings(ReplicaSettings, BaseSettings):
     """Whether the gateway offers gRPC server reflection."""
     log_level: str = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
+    otlp_endpoint: str | None = None
+    """http:// or https:// URL of an OpenTelemetry collector (OTLP over gRPC) that takes traces; None: no traces."""
     torch_threads: int = Field(default=0, ge=0)
     """Threads torch uses in each replica; 0 means all cores, in the embedded cluster half of them."""
     device: str = "auto"

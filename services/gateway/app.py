@@ -19,6 +19,7 @@ from likeness.gateway.v1 import (
     image_service_pb2,
     image_service_pb2_grpc,
 )
+from services.common import tracing
 from services.common.errors import InvalidInputError, LikenessError
 from services.common.profile import load_profile
 from services.common.settings import Settings
@@ -124,11 +125,14 @@ def main() -> int:
     settings = Settings()
     configure_logging("gateway", settings.log_level)
     try:
+        tracing.start("gateway", settings.otlp_endpoint)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(settings))
     except LikenessError as error:
         log.error("gateway_not_started", reason=error.reason.value, problem=error.message)
         return 1
+    finally:
+        tracing.stop()
     return 0
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from services.common import telemetry
-from services.common.errors import InvalidInputError, NotFoundError, Reason, UnavailableError
+from services.common.errors import DamagedObjectError, InvalidInputError, NotFoundError, Reason, UnavailableError
 from services.gateway.ports import ObjectStore
 
 URL_FIELD = "LIKENESS_OBJECT_STORE_URL"
@@ -37,7 +37,7 @@ def open_object_store(url: str) -> ObjectStore:
     if parts.scheme == "file" and parts.path and parts.netloc in ("", "localhost"):
         return LocalObjectStore(Path(unquote(parts.path)))
     if parts.scheme == "s3" and parts.netloc:
-        return RemoteObjectStore(_s3_filesystem(), f"{parts.netloc}{parts.path}".rstrip("/"))
+        return RemoteObjectStore(s3_filesystem(URL_FIELD), f"{parts.netloc}{parts.path}".rstrip("/"))
     raise InvalidInputError(URL_FIELD, f"is {url!r}", allowed="file:///folder or s3://bucket/prefix")
 
 
@@ -56,7 +56,7 @@ class LocalObjectStore:
 
         Raises:
             NotFoundError: IMAGE_NOT_FOUND, if absent.
-            UnavailableError: OBJECT_STORE_UNAVAILABLE, if unreadable or damaged.
+            UnavailableError: OBJECT_STORE_UNAVAILABLE, if unreadable; DamagedObjectError if damaged.
         """
         path = self._path(content_hash)
         try:
@@ -153,12 +153,17 @@ class RemoteObjectStore:
         return f"{self._root}/{content_hash[:2]}/{content_hash[2:4]}/{content_hash}"
 
 
-def _s3_filesystem() -> Any:
+def s3_filesystem(field: str) -> Any:
+    """S3-compatible storage as an fsspec filesystem, by the usual AWS_ environment.
+
+    Raises:
+        InvalidInputError: s3fs is not installed; blamed on the setting or argument that names such storage.
+    """
     try:
         import s3fs
     except ImportError as error:
         problem = "names S3 storage, for which s3fs is not installed"
-        raise InvalidInputError(URL_FIELD, problem, allowed="pip install 'likeness[s3]', or a file:// URL") from error
+        raise InvalidInputError(field, problem, allowed="pip install 'likeness[s3]', or a file:// URL") from error
     # Keys, region and endpoint come from the usual AWS_ environment. Listings would hide other gateways' objects.
     return s3fs.S3FileSystem(use_listings_cache=False)
 
@@ -179,7 +184,7 @@ async def _in_thread(work: Callable[[], T]) -> T:
 async def _verified(content_hash: str, data: bytes) -> bytes:
     if await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest()) != content_hash:
         log.error("object_damaged", content_hash=content_hash, size_bytes=len(data))
-        raise UnavailableError(Reason.OBJECT_STORE_UNAVAILABLE, f"the stored bytes of {content_hash} are damaged")
+        raise DamagedObjectError(content_hash)
     return data
 
 

@@ -1,9 +1,10 @@
-"""Prompts in the log, where LIKENESS_LOG_PROMPTS asks for them. Nothing else of the gateway logs them."""
+"""Prompts in log and traces, where LIKENESS_LOG_PROMPTS asks for them. Nothing else of the gateway shows them."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
+from services.common import tracing
 from services.common.telemetry import get_logger
 from services.gateway.ports import GenerationEvent, GenerationItem, GeneratorPort, ModelInfo, Priority
 
@@ -26,6 +27,7 @@ class LoggedGenerator:
         priority: Priority,
     ) -> AsyncIterator[GenerationEvent]:
         """Logs each prompt once, then generates; errors are the generator's."""
+        tracing.current().set(prompts=[item.prompt for item in items])
         for prompt, negative_prompt in dict.fromkeys((item.prompt, item.negative_prompt) for item in items):
             log.info("prompt", prompt=prompt, negative_prompt=negative_prompt, backend_request_id=request_id)
         return self._generator.generate(

@@ -53,7 +53,7 @@ from services.gateway.scorable import Scoring
 from services.gateway.sessions.feed import Feed
 from services.gateway.sessions.service import Catalog, SessionService
 from services.gateway.sessions.watching import Watcher
-from services.gateway.store.database import Database
+from services.gateway.store.database import IDLE_TRANSACTION_SECONDS, Database
 from services.gateway.store.images import ImageRepository
 from services.gateway.store.interventions import InterventionRepository
 from services.gateway.store.leases import LeaseRepository
@@ -72,6 +72,7 @@ from services.gateway.store.requests import RequestRepository
 from services.gateway.store.retention import RetentionRepository
 from services.gateway.store.runs import RunRepository
 from services.gateway.store.sessions import SessionRepository
+from services.gateway.ticking import Ticker
 
 GRACE_SECONDS = 5.0
 """How long calls that are being answered may take when a gateway stops, unless it is told otherwise."""
@@ -182,6 +183,7 @@ class GatewayServer:
         )
         chores["manifests"] = self.evaluations.manifests.sweep
         self.housekeeping = Housekeeping(self.database, chores)
+        self._thawing = Ticker("frozen-transactions", self.database.end_frozen, seconds=IDLE_TRANSACTION_SECONDS / 4)
         self._doorkeeper = Doorkeeper(self.access.gate.admitted)
         self._server: grpc.aio.Server | None = None
         self.port = 0
@@ -208,6 +210,7 @@ class GatewayServer:
         self._notifications.start()
         self.runner.start()
         self.housekeeping.start()
+        self._thawing.start()
         await self.access.start()
         server = grpc.aio.server(interceptors=(CallInterceptor(self._doorkeeper.admitted),), options=SERVER_OPTIONS)
         session_service_pb2_grpc.add_SessionServiceServicer_to_server(SessionServicer(self.sessions), server)
@@ -254,6 +257,7 @@ class GatewayServer:
         await self.drain()
         await self.evaluations.close()
         await self.housekeeping.close()
+        await self._thawing.close()
         await self._notifications.close()
         await self.access.close()
         await self.database.close()

@@ -39,6 +39,7 @@ ALL: list[tuple[LikenessError, grpc.StatusCode]] = [
         errors.LimitError(Reason.QUOTA_EXCEEDED, "used up", subject="tenant:acme", retry_after_seconds=1.5),
         grpc.StatusCode.RESOURCE_EXHAUSTED,
     ),
+    (errors.DamagedObjectError("ab12"), grpc.StatusCode.UNAVAILABLE),
     (InternalError(), grpc.StatusCode.INTERNAL),
 ]
 GATEWAYS_OWN: list[tuple[LikenessError, grpc.StatusCode]] = [

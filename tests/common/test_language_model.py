@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -13,7 +15,7 @@ from services.common.errors import Reason, UnavailableError
 from services.common.language_model import LanguageModel, Question
 from services.refiner.language import schemas
 from tests.refiner.helpers import picture
-from tests.refiner.language.chat_server import Answer, ChatServer, Raw, Slow, Status, chat_server
+from tests.refiner.language.chat_server import Answer, ChatServer, Endless, Raw, Slow, Status, chat_server
 
 GOOD: Answer = {"prompt": "a cat"}
 TEXT = '{"tree": {}}'
@@ -109,6 +111,34 @@ async def test_slow_answers_end_at_the_timeout() -> None:
         with pytest.raises(UnavailableError, match="timeout"):
             await model.ask(QUESTION)
     assert len(server.requests) == 3
+
+
+def completion(padding: int) -> str:
+    """A good answer in a body with so many characters around it."""
+    message = {"role": "assistant", "content": '{"prompt": "a cat"}'}
+    return json.dumps({"choices": [{"index": 0, "message": message}], "padding": "x" * padding})
+
+
+async def test_a_body_is_read_no_further_than_it_may_be_long() -> None:
+    async with _model([Raw(completion(900_000))]) as (model, _):
+        assert await model.ask(QUESTION) == GOOD
+    # A few compressed kilobytes can be gigabytes: nobody asked for them.
+    for body in (Raw(completion(1_100_000)), Raw(completion(1_000), gzipped=True)):
+        async with _model([body]) as (model, server):
+            with pytest.raises(UnavailableError, match="no valid answer"):
+                await model.ask(QUESTION)
+        assert server.headers[0]["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize("code", [200, 500])
+async def test_a_body_without_an_end_is_left(code: int) -> None:
+    async with _model([Endless(code)], timeout_seconds=60) as (model, server):
+        # Not "timeout": it is left long before.
+        with pytest.raises(UnavailableError, match="no valid answer"):
+            await model.ask(QUESTION)
+        assert len(server.requests) == 3
+        while server.cut_off < 3:
+            await asyncio.sleep(0.01)
 
 
 async def test_an_endpoint_that_is_not_there() -> None:

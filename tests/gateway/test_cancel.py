@@ -71,7 +71,7 @@ async def test_cancel_reaches_the_gateway_that_runs_the_loop(gateway: Gateway, d
 async def test_cancel_of_an_orphan_needs_no_other_gateway(gateway: Gateway, parts: Parts) -> None:
     name = await held_loop(gateway)
     # As if the gateway that ran it had died: nobody holds the lease, and nobody may claim it meanwhile.
-    gateway.server.runner._ticker.cancel()  # type: ignore[union-attr]
+    await gateway.server.runner._ticker.close()
     await gateway.server.runner._leases.release(gateway.server.runner.owner)
     response = await gateway.stub.CancelLoop(pb.CancelLoopRequest(name=name))
     assert response.session.state == CANCELLED

@@ -106,7 +106,7 @@ async def test_pause_resume_and_cancel_again_have_one_effect_and_one_answer(gate
 async def test_delete_again_is_no_error(gateway: Gateway) -> None:
     name = await gateway.create()
     delete = pb.DeleteSessionRequest(name=name, request_id=str(uuid.uuid4()))
-    await gateway.stub.DeleteSession(delete)
+    await asyncio.gather(*(gateway.stub.DeleteSession(delete) for _ in range(3)))
     await gateway.stub.DeleteSession(delete)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await gateway.stub.DeleteSession(pb.DeleteSessionRequest(name=name))

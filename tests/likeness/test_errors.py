@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import grpc
 import pytest
 
 import likeness
-from likeness import Client, InvalidArgument, LikenessError, NotFound
+from likeness import (
+    AsyncClient,
+    Client,
+    EvaluationItem,
+    Internal,
+    InvalidArgument,
+    LikenessError,
+    NotFound,
+    RetryPolicy,
+    Unavailable,
+)
+from likeness._errors import GATEWAY_UNREACHABLE, from_rpc_error
+from tests.likeness.breaking import breaking_server, claiming_server, refusing_server
 from tests.likeness.gateway.faults import Fault
 from tests.likeness.gateway.server import TestGateway
 
@@ -84,3 +98,36 @@ def test_the_tree_is_drawn_as_it_is() -> None:
         and name != "LikenessError"
     }  # fmt: skip
     assert drawn == real
+
+
+async def test_what_no_server_said_is_a_gateway_that_cannot_be_reached() -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield bytes(10_000_000)
+
+    async with breaking_server() as address:
+        while True:
+            async with grpc.aio.insecure_channel(address, options=[("grpc.max_send_message_length", -1)]) as channel:
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    [answer async for answer in channel.stream_stream("/a.B/C")(parts())]
+            # Where it reads before it writes it knows better.
+            if caught.value.code() is grpc.StatusCode.INTERNAL:
+                break
+    error = from_rpc_error(caught.value, request_id="r1", address=address)
+    assert type(error) is Unavailable and error.reason == GATEWAY_UNREACHABLE and address in error.message
+
+
+async def test_what_a_server_said_is_left_as_it_is() -> None:
+    async with claiming_server() as address, grpc.aio.insecure_channel(address) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channel.unary_unary("/a.B/C")(b"")
+    assert type(from_rpc_error(caught.value, request_id="r1", address=address)) is Internal
+
+
+async def test_a_stream_that_is_refused_says_why_however_much_is_to_be_sent() -> None:
+    items = [EvaluationItem(f"item {number}", image=bytes(300_000)) for number in range(8)]
+    with refusing_server() as address:
+        async with AsyncClient(address, retry=RetryPolicy(attempts=1, reconnect_seconds=0)) as client:
+            for _ in range(40):
+                with pytest.raises(NotFound):
+                    [one async for one in client.evaluate_stream(items, evaluation="evaluations/absent")]

@@ -154,6 +154,17 @@ def test_a_lost_answer_makes_no_second_race(client: Client, gateway: TestGateway
     assert len(gateway.world.races) == 1 and gateway.faults.calls["CreateRace"] == 2
 
 
+def test_lost_answers_of_cancel_and_delete_are_asked_for_again(client: Client, gateway: TestGateway) -> None:
+    gateway.hold_loops()
+    race = client.create_race(pictures(1), ENTRANTS)
+    lost = Fault(grpc.StatusCode.UNAVAILABLE, after_effect=True)
+    gateway.faults.add("CancelRace", lost)
+    gateway.faults.add("DeleteRace", lost)
+    assert client.cancel_race(race).state is RaceState.CANCELLED
+    client.delete_race(race)
+    assert (gateway.faults.calls["CancelRace"], gateway.faults.calls["DeleteRace"]) == (2, 2)
+
+
 def test_a_watch_that_breaks_is_opened_again(client: Client, gateway: TestGateway) -> None:
     broken = Fault(grpc.StatusCode.UNAVAILABLE, after_events=2)
     gateway.faults.add("WatchRace", broken, broken)

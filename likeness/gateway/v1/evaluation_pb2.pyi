@@ -38,7 +38,7 @@ class Evaluation(_message.Message):
         STATE_UNSPECIFIED: Evaluation._State.ValueType  # 0
         """Not said; never sent by a server."""
         STATE_PENDING: Evaluation._State.ValueType  # 1
-        """A job that waits for its turn."""
+        """A job that waits for its turn, or for what wait_reason says."""
         STATE_RUNNING: Evaluation._State.ValueType  # 2
         """A job that is worked on; a stream that its client has not ended, whether or not it is connected."""
         STATE_SUCCEEDED: Evaluation._State.ValueType  # 3
@@ -54,7 +54,7 @@ class Evaluation(_message.Message):
     STATE_UNSPECIFIED: Evaluation.State.ValueType  # 0
     """Not said; never sent by a server."""
     STATE_PENDING: Evaluation.State.ValueType  # 1
-    """A job that waits for its turn."""
+    """A job that waits for its turn, or for what wait_reason says."""
     STATE_RUNNING: Evaluation.State.ValueType  # 2
     """A job that is worked on; a stream that its client has not ended, whether or not it is connected."""
     STATE_SUCCEEDED: Evaluation.State.ValueType  # 3
@@ -99,6 +99,7 @@ class Evaluation(_message.Message):
     TOTAL_COUNT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    WAIT_REASON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, "evaluations/{evaluation}"."""
     display_name: _builtins.str
@@ -131,6 +132,12 @@ class Evaluation(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it last changed."""
 
+    @_builtins.property
+    def wait_reason(self) -> _score_pb2.ItemError:
+        """What a pending job waits for that has begun: QUOTA_EXCEEDED, the tenant's pictures of the day are used up. It goes on
+        by itself when a new day begins, or some minutes after the quota is raised. Unset otherwise.
+        """
+
     def __init__(
         self,
         *,
@@ -146,10 +153,11 @@ class Evaluation(_message.Message):
         total_count: _builtins.int | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        wait_reason: _score_pb2.ItemError | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_total_count", b"_total_count", "create_time", b"create_time", "error", b"error", "settings", b"settings", "total_count", b"total_count", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_total_count", b"_total_count", "create_time", b"create_time", "error", b"error", "settings", b"settings", "total_count", b"total_count", "update_time", b"update_time", "wait_reason", b"wait_reason"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_total_count", b"_total_count", "committed_offset", b"committed_offset", "create_time", b"create_time", "display_name", b"display_name", "done_count", b"done_count", "error", b"error", "failed_count", b"failed_count", "name", b"name", "settings", b"settings", "source", b"source", "state", b"state", "total_count", b"total_count", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_total_count", b"_total_count", "committed_offset", b"committed_offset", "create_time", b"create_time", "display_name", b"display_name", "done_count", b"done_count", "error", b"error", "failed_count", b"failed_count", "name", b"name", "settings", b"settings", "source", b"source", "state", b"state", "total_count", b"total_count", "update_time", b"update_time", "wait_reason", b"wait_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__total_count: _TypeAlias = _typing.Literal["total_count"]  # noqa: Y015
     _WhichOneofArgType__total_count: _TypeAlias = _typing.Literal["_total_count", b"_total_count"]  # noqa: Y015

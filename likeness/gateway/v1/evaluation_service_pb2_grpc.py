@@ -27,6 +27,7 @@ if _version_not_supported:
 
 class EvaluationServiceStub:
     """Evaluations: tens of thousands of items over one stream, or from a manifest by a job that outlives its client.
+    Unary calls with a request_id are idempotent as in SessionService.
     """
 
     def __init__(self, channel):
@@ -84,6 +85,7 @@ class EvaluationServiceStub:
 
 class EvaluationServiceServicer:
     """Evaluations: tens of thousands of items over one stream, or from a manifest by a job that outlives its client.
+    Unary calls with a request_id are idempotent as in SessionService.
     """
 
     def StreamEvaluations(self, request_iterator, context):
@@ -103,6 +105,7 @@ class EvaluationServiceServicer:
         Errors: INVALID_ARGUMENT (config, item), NOT_FOUND (EVALUATION_NOT_FOUND, METRIC_NOT_FOUND, PROFILE_NOT_FOUND,
         MODEL_NOT_FOUND), OUT_OF_RANGE (OFFSET_GAP: items before this offset are missing), FAILED_PRECONDITION
         (EVALUATION_TAKEN_OVER: another stream goes on with it; EVALUATION_NOT_OPEN: it is cancelled, or no stream's),
+        RESOURCE_EXHAUSTED (QUOTA_EXCEEDED: the tenant's pictures of the day are used up; those under way are answered),
         UNAVAILABLE (what an item needs does not answer; nothing that has a result is lost).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -121,7 +124,8 @@ class EvaluationServiceServicer:
         """Stores what to do and returns at once; a gateway then reads the manifest and evaluates its items. It goes on when
         that gateway dies and when the caller leaves. A row that cannot be read is an item that failed; a manifest that cannot
         be read as a whole fails the evaluation (MANIFEST_UNREADABLE) before any item is done. Errors: INVALID_ARGUMENT
-        (settings, manifest), NOT_FOUND (METRIC_NOT_FOUND, PROFILE_NOT_FOUND, MODEL_NOT_FOUND, MANIFEST_PART_NOT_FOUND).
+        (settings, manifest), NOT_FOUND (METRIC_NOT_FOUND, PROFILE_NOT_FOUND, MODEL_NOT_FOUND, MANIFEST_PART_NOT_FOUND),
+        ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -151,7 +155,7 @@ class EvaluationServiceServicer:
 
     def CancelEvaluation(self, request, context):
         """Stops an evaluation; what has a result keeps it. Errors: NOT_FOUND (EVALUATION_NOT_FOUND), FAILED_PRECONDITION
-        (EVALUATION_NOT_OPEN: it has ended).
+        (EVALUATION_NOT_OPEN: it has ended), ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -166,7 +170,8 @@ class EvaluationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteEvaluation(self, request, context):
-        """Deletes an evaluation with its results; one that has not ended is stopped. Errors: NOT_FOUND (EVALUATION_NOT_FOUND).
+        """Deletes an evaluation with its results; one that has not ended is stopped. Errors: NOT_FOUND (EVALUATION_NOT_FOUND),
+        ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -230,6 +235,7 @@ def add_EvaluationServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class EvaluationService:
     """Evaluations: tens of thousands of items over one stream, or from a manifest by a job that outlives its client.
+    Unary calls with a request_id are idempotent as in SessionService.
     """
 
     @staticmethod

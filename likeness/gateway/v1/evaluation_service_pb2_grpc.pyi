@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class EvaluationServiceStub:
-    """Evaluations: tens of thousands of items over one stream, or from a manifest by a job that outlives its client."""
+    """Evaluations: tens of thousands of items over one stream, or from a manifest by a job that outlives its client.
+    Unary calls with a request_id are idempotent as in SessionService.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -50,6 +52,7 @@ class EvaluationServiceStub:
     Errors: INVALID_ARGUMENT (config, item), NOT_FOUND (EVALUATION_NOT_FOUND, METRIC_NOT_FOUND, PROFILE_NOT_FOUND,
     MODEL_NOT_FOUND), OUT_OF_RANGE (OFFSET_GAP: items before this offset are missing), FAILED_PRECONDITION
     (EVALUATION_TAKEN_OVER: another stream goes on with it; EVALUATION_NOT_OPEN: it is cancelled, or no stream's),
+    RESOURCE_EXHAUSTED (QUOTA_EXCEEDED: the tenant's pictures of the day are used up; those under way are answered),
     UNAVAILABLE (what an item needs does not answer; nothing that has a result is lost).
     """
     UploadManifestPart: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.UploadManifestPartRequest, _evaluation_service_pb2.UploadManifestPartResponse]
@@ -60,7 +63,8 @@ class EvaluationServiceStub:
     """Stores what to do and returns at once; a gateway then reads the manifest and evaluates its items. It goes on when
     that gateway dies and when the caller leaves. A row that cannot be read is an item that failed; a manifest that cannot
     be read as a whole fails the evaluation (MANIFEST_UNREADABLE) before any item is done. Errors: INVALID_ARGUMENT
-    (settings, manifest), NOT_FOUND (METRIC_NOT_FOUND, PROFILE_NOT_FOUND, MODEL_NOT_FOUND, MANIFEST_PART_NOT_FOUND).
+    (settings, manifest), NOT_FOUND (METRIC_NOT_FOUND, PROFILE_NOT_FOUND, MODEL_NOT_FOUND, MANIFEST_PART_NOT_FOUND),
+    ALREADY_EXISTS (REQUEST_ID_REUSED).
     """
     GetEvaluation: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.GetEvaluationRequest, _evaluation_service_pb2.GetEvaluationResponse]
     """Returns an evaluation. Errors: NOT_FOUND (EVALUATION_NOT_FOUND)."""
@@ -72,18 +76,22 @@ class EvaluationServiceStub:
     """
     CancelEvaluation: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.CancelEvaluationRequest, _evaluation_service_pb2.CancelEvaluationResponse]
     """Stops an evaluation; what has a result keeps it. Errors: NOT_FOUND (EVALUATION_NOT_FOUND), FAILED_PRECONDITION
-    (EVALUATION_NOT_OPEN: it has ended).
+    (EVALUATION_NOT_OPEN: it has ended), ALREADY_EXISTS (REQUEST_ID_REUSED).
     """
     GetEvaluationReport: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.GetEvaluationReportRequest, _evaluation_service_pb2.GetEvaluationReportResponse]
     """Figures of what has a result, also while it runs. Errors: INVALID_ARGUMENT (baseline), NOT_FOUND
     (EVALUATION_NOT_FOUND).
     """
     DeleteEvaluation: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.DeleteEvaluationRequest, _evaluation_service_pb2.DeleteEvaluationResponse]
-    """Deletes an evaluation with its results; one that has not ended is stopped. Errors: NOT_FOUND (EVALUATION_NOT_FOUND)."""
+    """Deletes an evaluation with its results; one that has not ended is stopped. Errors: NOT_FOUND (EVALUATION_NOT_FOUND),
+    ALREADY_EXISTS (REQUEST_ID_REUSED).
+    """
 
 @_typing.type_check_only
 class EvaluationServiceAsyncStub(EvaluationServiceStub):
-    """Evaluations: tens of thousands of items over one stream, or from a manifest by a job that outlives its client."""
+    """Evaluations: tens of thousands of items over one stream, or from a manifest by a job that outlives its client.
+    Unary calls with a request_id are idempotent as in SessionService.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     StreamEvaluations: _aio.StreamStreamMultiCallable[_evaluation_service_pb2.StreamEvaluationsRequest, _evaluation_service_pb2.StreamEvaluationsResponse]  # type: ignore[assignment]
@@ -103,6 +111,7 @@ class EvaluationServiceAsyncStub(EvaluationServiceStub):
     Errors: INVALID_ARGUMENT (config, item), NOT_FOUND (EVALUATION_NOT_FOUND, METRIC_NOT_FOUND, PROFILE_NOT_FOUND,
     MODEL_NOT_FOUND), OUT_OF_RANGE (OFFSET_GAP: items before this offset are missing), FAILED_PRECONDITION
     (EVALUATION_TAKEN_OVER: another stream goes on with it; EVALUATION_NOT_OPEN: it is cancelled, or no stream's),
+    RESOURCE_EXHAUSTED (QUOTA_EXCEEDED: the tenant's pictures of the day are used up; those under way are answered),
     UNAVAILABLE (what an item needs does not answer; nothing that has a result is lost).
     """
     UploadManifestPart: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.UploadManifestPartRequest, _evaluation_service_pb2.UploadManifestPartResponse]  # type: ignore[assignment]
@@ -113,7 +122,8 @@ class EvaluationServiceAsyncStub(EvaluationServiceStub):
     """Stores what to do and returns at once; a gateway then reads the manifest and evaluates its items. It goes on when
     that gateway dies and when the caller leaves. A row that cannot be read is an item that failed; a manifest that cannot
     be read as a whole fails the evaluation (MANIFEST_UNREADABLE) before any item is done. Errors: INVALID_ARGUMENT
-    (settings, manifest), NOT_FOUND (METRIC_NOT_FOUND, PROFILE_NOT_FOUND, MODEL_NOT_FOUND, MANIFEST_PART_NOT_FOUND).
+    (settings, manifest), NOT_FOUND (METRIC_NOT_FOUND, PROFILE_NOT_FOUND, MODEL_NOT_FOUND, MANIFEST_PART_NOT_FOUND),
+    ALREADY_EXISTS (REQUEST_ID_REUSED).
     """
     GetEvaluation: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.GetEvaluationRequest, _evaluation_service_pb2.GetEvaluationResponse]  # type: ignore[assignment]
     """Returns an evaluation. Errors: NOT_FOUND (EVALUATION_NOT_FOUND)."""
@@ -125,17 +135,21 @@ class EvaluationServiceAsyncStub(EvaluationServiceStub):
     """
     CancelEvaluation: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.CancelEvaluationRequest, _evaluation_service_pb2.CancelEvaluationResponse]  # type: ignore[assignment]
     """Stops an evaluation; what has a result keeps it. Errors: NOT_FOUND (EVALUATION_NOT_FOUND), FAILED_PRECONDITION
-    (EVALUATION_NOT_OPEN: it has ended).
+    (EVALUATION_NOT_OPEN: it has ended), ALREADY_EXISTS (REQUEST_ID_REUSED).
     """
     GetEvaluationReport: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.GetEvaluationReportRequest, _evaluation_service_pb2.GetEvaluationReportResponse]  # type: ignore[assignment]
     """Figures of what has a result, also while it runs. Errors: INVALID_ARGUMENT (baseline), NOT_FOUND
     (EVALUATION_NOT_FOUND).
     """
     DeleteEvaluation: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.DeleteEvaluationRequest, _evaluation_service_pb2.DeleteEvaluationResponse]  # type: ignore[assignment]
-    """Deletes an evaluation with its results; one that has not ended is stopped. Errors: NOT_FOUND (EVALUATION_NOT_FOUND)."""
+    """Deletes an evaluation with its results; one that has not ended is stopped. Errors: NOT_FOUND (EVALUATION_NOT_FOUND),
+    ALREADY_EXISTS (REQUEST_ID_REUSED).
+    """
 
 class EvaluationServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Evaluations: tens of thousands of items over one stream, or from a manifest by a job that outlives its client."""
+    """Evaluations: tens of thousands of items over one stream, or from a manifest by a job that outlives its client.
+    Unary calls with a request_id are idempotent as in SessionService.
+    """
 
     @_abc_1.abstractmethod
     def StreamEvaluations(
@@ -159,6 +173,7 @@ class EvaluationServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT (config, item), NOT_FOUND (EVALUATION_NOT_FOUND, METRIC_NOT_FOUND, PROFILE_NOT_FOUND,
         MODEL_NOT_FOUND), OUT_OF_RANGE (OFFSET_GAP: items before this offset are missing), FAILED_PRECONDITION
         (EVALUATION_TAKEN_OVER: another stream goes on with it; EVALUATION_NOT_OPEN: it is cancelled, or no stream's),
+        RESOURCE_EXHAUSTED (QUOTA_EXCEEDED: the tenant's pictures of the day are used up; those under way are answered),
         UNAVAILABLE (what an item needs does not answer; nothing that has a result is lost).
         """
 
@@ -181,7 +196,8 @@ class EvaluationServiceServicer(metaclass=_abc_1.ABCMeta):
         """Stores what to do and returns at once; a gateway then reads the manifest and evaluates its items. It goes on when
         that gateway dies and when the caller leaves. A row that cannot be read is an item that failed; a manifest that cannot
         be read as a whole fails the evaluation (MANIFEST_UNREADABLE) before any item is done. Errors: INVALID_ARGUMENT
-        (settings, manifest), NOT_FOUND (METRIC_NOT_FOUND, PROFILE_NOT_FOUND, MODEL_NOT_FOUND, MANIFEST_PART_NOT_FOUND).
+        (settings, manifest), NOT_FOUND (METRIC_NOT_FOUND, PROFILE_NOT_FOUND, MODEL_NOT_FOUND, MANIFEST_PART_NOT_FOUND),
+        ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
 
     @_abc_1.abstractmethod
@@ -217,7 +233,7 @@ class EvaluationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_evaluation_service_pb2.CancelEvaluationResponse, _abc.Awaitable[_evaluation_service_pb2.CancelEvaluationResponse]]:
         """Stops an evaluation; what has a result keeps it. Errors: NOT_FOUND (EVALUATION_NOT_FOUND), FAILED_PRECONDITION
-        (EVALUATION_NOT_OPEN: it has ended).
+        (EVALUATION_NOT_OPEN: it has ended), ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
 
     @_abc_1.abstractmethod
@@ -236,6 +252,8 @@ class EvaluationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _evaluation_service_pb2.DeleteEvaluationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_evaluation_service_pb2.DeleteEvaluationResponse, _abc.Awaitable[_evaluation_service_pb2.DeleteEvaluationResponse]]:
-        """Deletes an evaluation with its results; one that has not ended is stopped. Errors: NOT_FOUND (EVALUATION_NOT_FOUND)."""
+        """Deletes an evaluation with its results; one that has not ended is stopped. Errors: NOT_FOUND (EVALUATION_NOT_FOUND),
+        ALREADY_EXISTS (REQUEST_ID_REUSED).
+        """
 
 def add_EvaluationServiceServicer_to_server(servicer: EvaluationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

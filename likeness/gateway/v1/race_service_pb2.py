@@ -27,7 +27,7 @@ from likeness.gateway.v1 import race_pb2 as likeness_dot_gateway_dot_v1_dot_race
 from likeness.types.v1 import image_pb2 as likeness_dot_types_dot_v1_dot_image__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&likeness/gateway/v1/race_service.proto\x12\x13likeness.gateway.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1elikeness/gateway/v1/race.proto\x1a\x1dlikeness/types/v1/image.proto\"\xeb\x01\n\x11\x43reateRaceRequest\x12;\n\x07targets\x18\x01 \x03(\x0b\x32$.likeness.gateway.v1.RaceTargetInputB\x04\xe2\x41\x01\x02\x12\x38\n\x08\x65ntrants\x18\x02 \x03(\x0b\x32 .likeness.gateway.v1.RaceEntrantB\x04\xe2\x41\x01\x02\x12\x15\n\x07metrics\x18\x03 \x03(\tB\x04\xe2\x41\x01\x01\x12\x12\n\x04seed\x18\x04 \x01(\x04\x42\x04\xe2\x41\x01\x01\x12\x1a\n\x0c\x64isplay_name\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\x12\x18\n\nrequest_id\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01\"\\\n\x0fRaceTargetInput\x12-\n\x05image\x18\x01 \x01(\x0b\x32\x18.likeness.types.v1.ImageB\x04\xe2\x41\x01\x02\x12\x1a\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"C\n\x12\x43reateRaceResponse\x12-\n\x04race\x18\x01 \x01(\x0b\x32\x19.likeness.gateway.v1.RaceB\x04\xe2\x41\x01\x03\"$\n\x0eGetRaceRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\xac\x01\n\x0fGetRaceResponse\x12-\n\x04race\x18\x01 \x01(\x0b\x32\x19.likeness.gateway.v1.RaceB\x04\xe2\x41\x01\x03\x12\x33\n\x05table\x18\x02 \x01(\x0b\x32\x1e.likeness.gateway.v1.RaceTableB\x04\xe2\x41\x01\x03\x12\x35\n\x07\x65ntries\x18\x03 \x03(\x0b\x32\x1e.likeness.gateway.v1.RaceEntryB\x04\xe2\x41\x01\x03\"E\n\x10ListRacesRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"b\n\x11ListRacesResponse\x12.\n\x05races\x18\x01 \x03(\x0b\x32\x19.likeness.gateway.v1.RaceB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fnext_page_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\"&\n\x10WatchRaceRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"w\n\x11WatchRaceResponse\x12-\n\x04race\x18\x01 \x01(\x0b\x32\x19.likeness.gateway.v1.RaceB\x04\xe2\x41\x01\x03\x12\x33\n\x05table\x18\x02 \x01(\x0b\x32\x1e.likeness.gateway.v1.RaceTableB\x04\xe2\x41\x01\x03\"\'\n\x11\x43\x61ncelRaceRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"C\n\x12\x43\x61ncelRaceResponse\x12-\n\x04race\x18\x01 \x01(\x0b\x32\x19.likeness.gateway.v1.RaceB\x04\xe2\x41\x01\x03\"\'\n\x11\x44\x65leteRaceRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x14\n\x12\x44\x65leteRaceResponse2\xba\x04\n\x0bRaceService\x12]\n\nCreateRace\x12&.likeness.gateway.v1.CreateRaceRequest\x1a\'.likeness.gateway.v1.CreateRaceResponse\x12T\n\x07GetRace\x12#.likeness.gateway.v1.GetRaceRequest\x1a$.likeness.gateway.v1.GetRaceResponse\x12Z\n\tListRaces\x12%.likeness.gateway.v1.ListRacesRequest\x1a&.likeness.gateway.v1.ListRacesResponse\x12\\\n\tWatchRace\x12%.likeness.gateway.v1.WatchRaceRequest\x1a&.likeness.gateway.v1.WatchRaceResponse0\x01\x12]\n\nCancelRace\x12&.likeness.gateway.v1.CancelRaceRequest\x1a\'.likeness.gateway.v1.CancelRaceResponse\x12]\n\nDeleteRace\x12&.likeness.gateway.v1.DeleteRaceRequest\x1a\'.likeness.gateway.v1.DeleteRaceResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&likeness/gateway/v1/race_service.proto\x12\x13likeness.gateway.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1elikeness/gateway/v1/race.proto\x1a\x1dlikeness/types/v1/image.proto\"\xeb\x01\n\x11\x43reateRaceRequest\x12;\n\x07targets\x18\x01 \x03(\x0b\x32$.likeness.gateway.v1.RaceTargetInputB\x04\xe2\x41\x01\x02\x12\x38\n\x08\x65ntrants\x18\x02 \x03(\x0b\x32 .likeness.gateway.v1.RaceEntrantB\x04\xe2\x41\x01\x02\x12\x15\n\x07metrics\x18\x03 \x03(\tB\x04\xe2\x41\x01\x01\x12\x12\n\x04seed\x18\x04 \x01(\x04\x42\x04\xe2\x41\x01\x01\x12\x1a\n\x0c\x64isplay_name\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\x12\x18\n\nrequest_id\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01\"\\\n\x0fRaceTargetInput\x12-\n\x05image\x18\x01 \x01(\x0b\x32\x18.likeness.types.v1.ImageB\x04\xe2\x41\x01\x02\x12\x1a\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"C\n\x12\x43reateRaceResponse\x12-\n\x04race\x18\x01 \x01(\x0b\x32\x19.likeness.gateway.v1.RaceB\x04\xe2\x41\x01\x03\"$\n\x0eGetRaceRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\xac\x01\n\x0fGetRaceResponse\x12-\n\x04race\x18\x01 \x01(\x0b\x32\x19.likeness.gateway.v1.RaceB\x04\xe2\x41\x01\x03\x12\x33\n\x05table\x18\x02 \x01(\x0b\x32\x1e.likeness.gateway.v1.RaceTableB\x04\xe2\x41\x01\x03\x12\x35\n\x07\x65ntries\x18\x03 \x03(\x0b\x32\x1e.likeness.gateway.v1.RaceEntryB\x04\xe2\x41\x01\x03\"E\n\x10ListRacesRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"b\n\x11ListRacesResponse\x12.\n\x05races\x18\x01 \x03(\x0b\x32\x19.likeness.gateway.v1.RaceB\x04\xe2\x41\x01\x03\x12\x1d\n\x0fnext_page_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\"&\n\x10WatchRaceRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"w\n\x11WatchRaceResponse\x12-\n\x04race\x18\x01 \x01(\x0b\x32\x19.likeness.gateway.v1.RaceB\x04\xe2\x41\x01\x03\x12\x33\n\x05table\x18\x02 \x01(\x0b\x32\x1e.likeness.gateway.v1.RaceTableB\x04\xe2\x41\x01\x03\"A\n\x11\x43\x61ncelRaceRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nrequest_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"C\n\x12\x43\x61ncelRaceResponse\x12-\n\x04race\x18\x01 \x01(\x0b\x32\x19.likeness.gateway.v1.RaceB\x04\xe2\x41\x01\x03\"A\n\x11\x44\x65leteRaceRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nrequest_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"\x14\n\x12\x44\x65leteRaceResponse2\xba\x04\n\x0bRaceService\x12]\n\nCreateRace\x12&.likeness.gateway.v1.CreateRaceRequest\x1a\'.likeness.gateway.v1.CreateRaceResponse\x12T\n\x07GetRace\x12#.likeness.gateway.v1.GetRaceRequest\x1a$.likeness.gateway.v1.GetRaceResponse\x12Z\n\tListRaces\x12%.likeness.gateway.v1.ListRacesRequest\x1a&.likeness.gateway.v1.ListRacesResponse\x12\\\n\tWatchRace\x12%.likeness.gateway.v1.WatchRaceRequest\x1a&.likeness.gateway.v1.WatchRaceResponse0\x01\x12]\n\nCancelRace\x12&.likeness.gateway.v1.CancelRaceRequest\x1a\'.likeness.gateway.v1.CancelRaceResponse\x12]\n\nDeleteRace\x12&.likeness.gateway.v1.DeleteRaceRequest\x1a\'.likeness.gateway.v1.DeleteRaceResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -76,10 +76,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHRACERESPONSE'].fields_by_name['table']._serialized_options = b'\342A\001\003'
   _globals['_CANCELRACEREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_CANCELRACEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_CANCELRACEREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_CANCELRACEREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\001'
   _globals['_CANCELRACERESPONSE'].fields_by_name['race']._loaded_options = None
   _globals['_CANCELRACERESPONSE'].fields_by_name['race']._serialized_options = b'\342A\001\003'
   _globals['_DELETERACEREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_DELETERACEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_DELETERACEREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_DELETERACEREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\001'
   _globals['_CREATERACEREQUEST']._serialized_start=160
   _globals['_CREATERACEREQUEST']._serialized_end=395
   _globals['_RACETARGETINPUT']._serialized_start=397
@@ -99,13 +103,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHRACERESPONSE']._serialized_start=984
   _globals['_WATCHRACERESPONSE']._serialized_end=1103
   _globals['_CANCELRACEREQUEST']._serialized_start=1105
-  _globals['_CANCELRACEREQUEST']._serialized_end=1144
-  _globals['_CANCELRACERESPONSE']._serialized_start=1146
-  _globals['_CANCELRACERESPONSE']._serialized_end=1213
-  _globals['_DELETERACEREQUEST']._serialized_start=1215
-  _globals['_DELETERACEREQUEST']._serialized_end=1254
-  _globals['_DELETERACERESPONSE']._serialized_start=1256
-  _globals['_DELETERACERESPONSE']._serialized_end=1276
-  _globals['_RACESERVICE']._serialized_start=1279
-  _globals['_RACESERVICE']._serialized_end=1849
+  _globals['_CANCELRACEREQUEST']._serialized_end=1170
+  _globals['_CANCELRACERESPONSE']._serialized_start=1172
+  _globals['_CANCELRACERESPONSE']._serialized_end=1239
+  _globals['_DELETERACEREQUEST']._serialized_start=1241
+  _globals['_DELETERACEREQUEST']._serialized_end=1306
+  _globals['_DELETERACERESPONSE']._serialized_start=1308
+  _globals['_DELETERACERESPONSE']._serialized_end=1328
+  _globals['_RACESERVICE']._serialized_start=1331
+  _globals['_RACESERVICE']._serialized_end=1901
 # @@protoc_insertion_point(module_scope)

@@ -28,6 +28,7 @@ if _version_not_supported:
 class RaceServiceStub:
     """Races: the same targets through several strategies, generators or metrics, and a table of who did how well.
     Every error carries google.rpc.ErrorInfo with a stable reason; validation errors also google.rpc.BadRequest.
+    Calls with a request_id are idempotent as in SessionService.
     """
 
     def __init__(self, channel):
@@ -71,13 +72,13 @@ class RaceServiceStub:
 class RaceServiceServicer:
     """Races: the same targets through several strategies, generators or metrics, and a table of who did how well.
     Every error carries google.rpc.ErrorInfo with a stable reason; validation errors also google.rpc.BadRequest.
+    Calls with a request_id are idempotent as in SessionService.
     """
 
     def CreateRace(self, request, context):
-        """Creates a race and starts all its sessions; nothing is stored unless everything is valid. Idempotent by request_id as
-        in SessionService. Errors: INVALID_ARGUMENT (IMAGE_UNREADABLE, IMAGE_TOO_LARGE, IMAGE_ANIMATED, INVALID_FIELD),
-        NOT_FOUND (IMAGE_NOT_FOUND, METRIC_NOT_FOUND, MODEL_NOT_FOUND, STRATEGY_NOT_FOUND, PROFILE_NOT_FOUND),
-        ALREADY_EXISTS (REQUEST_ID_REUSED).
+        """Creates a race and starts all its sessions; nothing is stored unless everything is valid. Errors: INVALID_ARGUMENT
+        (IMAGE_UNREADABLE, IMAGE_TOO_LARGE, IMAGE_ANIMATED, INVALID_FIELD), NOT_FOUND (IMAGE_NOT_FOUND, METRIC_NOT_FOUND,
+        MODEL_NOT_FOUND, STRATEGY_NOT_FOUND, PROFILE_NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,8 +108,9 @@ class RaceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelRace(self, request, context):
-        """Stops every session of the race, and no other. Returns when none is running. Errors: NOT_FOUND (RACE_NOT_FOUND),
-        FAILED_PRECONDITION (RACE_NOT_RUNNING).
+        """Stops every session of the race, and no other; those that wait for a gateway do not begin any more. Returns when none
+        is running. Errors: NOT_FOUND (RACE_NOT_FOUND), FAILED_PRECONDITION (RACE_NOT_RUNNING), ALREADY_EXISTS
+        (REQUEST_ID_REUSED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,7 +118,7 @@ class RaceServiceServicer:
 
     def DeleteRace(self, request, context):
         """Deletes a race with all its sessions; pictures that nothing else uses go too. A running race is cancelled first.
-        Errors: NOT_FOUND (RACE_NOT_FOUND).
+        Errors: NOT_FOUND (RACE_NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -166,6 +168,7 @@ def add_RaceServiceServicer_to_server(servicer, server):
 class RaceService:
     """Races: the same targets through several strategies, generators or metrics, and a table of who did how well.
     Every error carries google.rpc.ErrorInfo with a stable reason; validation errors also google.rpc.BadRequest.
+    Calls with a request_id are idempotent as in SessionService.
     """
 
     @staticmethod

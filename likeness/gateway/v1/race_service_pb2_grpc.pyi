@@ -29,6 +29,7 @@ GRPC_VERSION: str
 class RaceServiceStub:
     """Races: the same targets through several strategies, generators or metrics, and a table of who did how well.
     Every error carries google.rpc.ErrorInfo with a stable reason; validation errors also google.rpc.BadRequest.
+    Calls with a request_id are idempotent as in SessionService.
     """
 
     @_typing.overload
@@ -36,10 +37,9 @@ class RaceServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RaceServiceAsyncStub: ...
     CreateRace: _grpc.UnaryUnaryMultiCallable[_race_service_pb2.CreateRaceRequest, _race_service_pb2.CreateRaceResponse]
-    """Creates a race and starts all its sessions; nothing is stored unless everything is valid. Idempotent by request_id as
-    in SessionService. Errors: INVALID_ARGUMENT (IMAGE_UNREADABLE, IMAGE_TOO_LARGE, IMAGE_ANIMATED, INVALID_FIELD),
-    NOT_FOUND (IMAGE_NOT_FOUND, METRIC_NOT_FOUND, MODEL_NOT_FOUND, STRATEGY_NOT_FOUND, PROFILE_NOT_FOUND),
-    ALREADY_EXISTS (REQUEST_ID_REUSED).
+    """Creates a race and starts all its sessions; nothing is stored unless everything is valid. Errors: INVALID_ARGUMENT
+    (IMAGE_UNREADABLE, IMAGE_TOO_LARGE, IMAGE_ANIMATED, INVALID_FIELD), NOT_FOUND (IMAGE_NOT_FOUND, METRIC_NOT_FOUND,
+    MODEL_NOT_FOUND, STRATEGY_NOT_FOUND, PROFILE_NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED).
     """
     GetRace: _grpc.UnaryUnaryMultiCallable[_race_service_pb2.GetRaceRequest, _race_service_pb2.GetRaceResponse]
     """Returns a race with its table and its entries. Errors: NOT_FOUND (RACE_NOT_FOUND)."""
@@ -51,26 +51,27 @@ class RaceServiceStub:
     is deleted. Errors: NOT_FOUND (RACE_NOT_FOUND).
     """
     CancelRace: _grpc.UnaryUnaryMultiCallable[_race_service_pb2.CancelRaceRequest, _race_service_pb2.CancelRaceResponse]
-    """Stops every session of the race, and no other. Returns when none is running. Errors: NOT_FOUND (RACE_NOT_FOUND),
-    FAILED_PRECONDITION (RACE_NOT_RUNNING).
+    """Stops every session of the race, and no other; those that wait for a gateway do not begin any more. Returns when none
+    is running. Errors: NOT_FOUND (RACE_NOT_FOUND), FAILED_PRECONDITION (RACE_NOT_RUNNING), ALREADY_EXISTS
+    (REQUEST_ID_REUSED).
     """
     DeleteRace: _grpc.UnaryUnaryMultiCallable[_race_service_pb2.DeleteRaceRequest, _race_service_pb2.DeleteRaceResponse]
     """Deletes a race with all its sessions; pictures that nothing else uses go too. A running race is cancelled first.
-    Errors: NOT_FOUND (RACE_NOT_FOUND).
+    Errors: NOT_FOUND (RACE_NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED).
     """
 
 @_typing.type_check_only
 class RaceServiceAsyncStub(RaceServiceStub):
     """Races: the same targets through several strategies, generators or metrics, and a table of who did how well.
     Every error carries google.rpc.ErrorInfo with a stable reason; validation errors also google.rpc.BadRequest.
+    Calls with a request_id are idempotent as in SessionService.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateRace: _aio.UnaryUnaryMultiCallable[_race_service_pb2.CreateRaceRequest, _race_service_pb2.CreateRaceResponse]  # type: ignore[assignment]
-    """Creates a race and starts all its sessions; nothing is stored unless everything is valid. Idempotent by request_id as
-    in SessionService. Errors: INVALID_ARGUMENT (IMAGE_UNREADABLE, IMAGE_TOO_LARGE, IMAGE_ANIMATED, INVALID_FIELD),
-    NOT_FOUND (IMAGE_NOT_FOUND, METRIC_NOT_FOUND, MODEL_NOT_FOUND, STRATEGY_NOT_FOUND, PROFILE_NOT_FOUND),
-    ALREADY_EXISTS (REQUEST_ID_REUSED).
+    """Creates a race and starts all its sessions; nothing is stored unless everything is valid. Errors: INVALID_ARGUMENT
+    (IMAGE_UNREADABLE, IMAGE_TOO_LARGE, IMAGE_ANIMATED, INVALID_FIELD), NOT_FOUND (IMAGE_NOT_FOUND, METRIC_NOT_FOUND,
+    MODEL_NOT_FOUND, STRATEGY_NOT_FOUND, PROFILE_NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED).
     """
     GetRace: _aio.UnaryUnaryMultiCallable[_race_service_pb2.GetRaceRequest, _race_service_pb2.GetRaceResponse]  # type: ignore[assignment]
     """Returns a race with its table and its entries. Errors: NOT_FOUND (RACE_NOT_FOUND)."""
@@ -82,17 +83,19 @@ class RaceServiceAsyncStub(RaceServiceStub):
     is deleted. Errors: NOT_FOUND (RACE_NOT_FOUND).
     """
     CancelRace: _aio.UnaryUnaryMultiCallable[_race_service_pb2.CancelRaceRequest, _race_service_pb2.CancelRaceResponse]  # type: ignore[assignment]
-    """Stops every session of the race, and no other. Returns when none is running. Errors: NOT_FOUND (RACE_NOT_FOUND),
-    FAILED_PRECONDITION (RACE_NOT_RUNNING).
+    """Stops every session of the race, and no other; those that wait for a gateway do not begin any more. Returns when none
+    is running. Errors: NOT_FOUND (RACE_NOT_FOUND), FAILED_PRECONDITION (RACE_NOT_RUNNING), ALREADY_EXISTS
+    (REQUEST_ID_REUSED).
     """
     DeleteRace: _aio.UnaryUnaryMultiCallable[_race_service_pb2.DeleteRaceRequest, _race_service_pb2.DeleteRaceResponse]  # type: ignore[assignment]
     """Deletes a race with all its sessions; pictures that nothing else uses go too. A running race is cancelled first.
-    Errors: NOT_FOUND (RACE_NOT_FOUND).
+    Errors: NOT_FOUND (RACE_NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED).
     """
 
 class RaceServiceServicer(metaclass=_abc_1.ABCMeta):
     """Races: the same targets through several strategies, generators or metrics, and a table of who did how well.
     Every error carries google.rpc.ErrorInfo with a stable reason; validation errors also google.rpc.BadRequest.
+    Calls with a request_id are idempotent as in SessionService.
     """
 
     @_abc_1.abstractmethod
@@ -101,10 +104,9 @@ class RaceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _race_service_pb2.CreateRaceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_race_service_pb2.CreateRaceResponse, _abc.Awaitable[_race_service_pb2.CreateRaceResponse]]:
-        """Creates a race and starts all its sessions; nothing is stored unless everything is valid. Idempotent by request_id as
-        in SessionService. Errors: INVALID_ARGUMENT (IMAGE_UNREADABLE, IMAGE_TOO_LARGE, IMAGE_ANIMATED, INVALID_FIELD),
-        NOT_FOUND (IMAGE_NOT_FOUND, METRIC_NOT_FOUND, MODEL_NOT_FOUND, STRATEGY_NOT_FOUND, PROFILE_NOT_FOUND),
-        ALREADY_EXISTS (REQUEST_ID_REUSED).
+        """Creates a race and starts all its sessions; nothing is stored unless everything is valid. Errors: INVALID_ARGUMENT
+        (IMAGE_UNREADABLE, IMAGE_TOO_LARGE, IMAGE_ANIMATED, INVALID_FIELD), NOT_FOUND (IMAGE_NOT_FOUND, METRIC_NOT_FOUND,
+        MODEL_NOT_FOUND, STRATEGY_NOT_FOUND, PROFILE_NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
 
     @_abc_1.abstractmethod
@@ -140,8 +142,9 @@ class RaceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _race_service_pb2.CancelRaceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_race_service_pb2.CancelRaceResponse, _abc.Awaitable[_race_service_pb2.CancelRaceResponse]]:
-        """Stops every session of the race, and no other. Returns when none is running. Errors: NOT_FOUND (RACE_NOT_FOUND),
-        FAILED_PRECONDITION (RACE_NOT_RUNNING).
+        """Stops every session of the race, and no other; those that wait for a gateway do not begin any more. Returns when none
+        is running. Errors: NOT_FOUND (RACE_NOT_FOUND), FAILED_PRECONDITION (RACE_NOT_RUNNING), ALREADY_EXISTS
+        (REQUEST_ID_REUSED).
         """
 
     @_abc_1.abstractmethod
@@ -151,7 +154,7 @@ class RaceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_race_service_pb2.DeleteRaceResponse, _abc.Awaitable[_race_service_pb2.DeleteRaceResponse]]:
         """Deletes a race with all its sessions; pictures that nothing else uses go too. A running race is cancelled first.
-        Errors: NOT_FOUND (RACE_NOT_FOUND).
+        Errors: NOT_FOUND (RACE_NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
 
 def add_RaceServiceServicer_to_server(servicer: RaceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

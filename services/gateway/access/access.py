@@ -28,13 +28,15 @@ class Access:
         self.service = AccessService(self._keys, self.tenants, AuditRepository(database))
 
     async def start(self) -> None:
-        """Begins to keep open calls counted."""
+        """Begins to keep open calls counted, and to end those whose key has ended."""
         self._throttle.start()
+        self.gate.start()
         if self._require_keys and not await self._keys.any_admin():
             log.warning("no_admin_key", advice="create one with: likeness keys create --bootstrap")
 
     async def close(self) -> None:
         """Closes the connections."""
+        await self.gate.close()
         await self._throttle.close()
 
 

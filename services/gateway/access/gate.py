@@ -12,10 +12,11 @@ from services.common.telemetry import counter
 from services.gateway.access.caller import Caller, IncomingCall, set_caller
 from services.gateway.access.keys import ApiKey, read_key
 from services.gateway.access.limits import TenantLimits
+from services.gateway.access.open_calls import OpenCalls, Standing
 from services.gateway.access.remembered import Remembered
 from services.gateway.access.scopes import covers, is_open, scope_needed
 from services.gateway.access.throttle import Refusal, Throttle, Verdict
-from services.gateway.store.keys import KeyRepository
+from services.gateway.store.keys import KeyRepository, StoredKey
 from services.gateway.store.tenants import TenantRepository
 
 _BEARER = "bearer "
@@ -24,7 +25,7 @@ _refused = counter("likeness_gateway_refused_calls", "Calls that were not let in
 
 
 class Gate:
-    """Who may come in.
+    """Who may come in, and stay. `start` it inside the event loop, `close` it at the end.
 
     Args:
         keys: API keys.
@@ -41,18 +42,29 @@ class Gate:
         self._defaults = tenants.defaults
         self._throttle = throttle
         self._require_keys = require_keys
+        self._open_calls = OpenCalls(self._standing)
+
+    def start(self) -> None:
+        """Begins to end calls whose key has ended."""
+        self._open_calls.start()
+
+    async def close(self) -> None:
+        """Leaves calls alone."""
+        await self._open_calls.close()
 
     def forget(self, _: str) -> None:
         """A key or a limit changed, here or on another gateway."""
         self._keys.forget()
         self._limits.forget()
+        self._open_calls.look()
 
     @asynccontextmanager
     async def admitted(self, call: IncomingCall) -> AsyncIterator[None]:
         """Open for as long as the call is answered; `current_caller` says who calls.
 
         Raises:
-            UnauthenticatedError: KEY_MISSING, KEY_INVALID, KEY_EXPIRED or KEY_REVOKED.
+            UnauthenticatedError: KEY_MISSING, KEY_INVALID, KEY_EXPIRED or KEY_REVOKED; the last two also while the
+                call is answered.
             ForbiddenError: SCOPE_TOO_NARROW.
             LimitError: RATE_LIMITED or TOO_MANY_CALLS.
             UnavailableError: DATABASE_UNAVAILABLE, and the key is not known from before.
@@ -76,7 +88,8 @@ class Gate:
         limits = own.over(self._defaults)
         try:
             _check(await self._throttle.begin(key.id, call_id, limits), key, limits)
-            yield
+            with self._open_calls.held(key.id):
+                yield
         finally:
             await self._throttle.end(call_id)
 
@@ -91,11 +104,28 @@ class Gate:
         # One answer for an unknown id and a wrong secret: nobody learns which ids there are.
         if stored is None or not presented.matches(stored.secret_hash):
             _refuse(Reason.KEY_INVALID, "the API key is not known")
-        if stored.key.revoke_time is not None:
-            _refuse(Reason.KEY_REVOKED, f"the API key {presented.id} was revoked")
-        if stored.seconds_left is not None and stored.seconds_left <= age_seconds:
-            _refuse(Reason.KEY_EXPIRED, f"the API key {presented.id} was rotated, and its grace period is over")
+        if (ended := _standing(stored, age_seconds).ended) is not None:
+            _refuse(ended.reason, ended.message)
         return stored.key
+
+    async def _standing(self, key_id: str) -> Standing:
+        stored, age_seconds = await self._keys.get(key_id)
+        if stored is None:
+            return Standing(UnauthenticatedError(Reason.KEY_INVALID, "the API key is not known"))
+        return _standing(stored, age_seconds)
+
+
+def _standing(stored: StoredKey, age_seconds: float) -> Standing:
+    """How it is with a key that was read so long ago."""
+    key = stored.key
+    if key.revoke_time is not None:
+        return Standing(UnauthenticatedError(Reason.KEY_REVOKED, f"the API key {key.id} was revoked"))
+    if stored.seconds_left is None:
+        return Standing()
+    if stored.seconds_left <= age_seconds:
+        message = f"the API key {key.id} was rotated, and its grace period is over"
+        return Standing(UnauthenticatedError(Reason.KEY_EXPIRED, message))
+    return Standing(seconds_left=stored.seconds_left - age_seconds)
 
 
 def _refuse(reason: Reason, message: str) -> NoReturn:

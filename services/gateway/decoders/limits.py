@@ -11,8 +11,8 @@ from services.common.settings import MEBIBYTE
 class DecodeLimits:
     """Limits of one picture.
 
-    A picture of the most pixels takes up to 2.6 s and 1.7 GiB: lossless WebP with alpha, by its cost a pixel
-    (benchmarks/decoding.py measures every format).
+    The dearest picture that is allowed took 3.1 s and 1.2 GiB (benchmarks/decoding.py measures every format); lossless
+    WebP with alpha would need 1.4 GiB, by its memory a pixel, if as many pixels fitted into a file.
 
     Attributes:
         cpu_seconds: Whole seconds of processor time; the kernel ends a worker that needs more.

@@ -54,19 +54,23 @@ class Evaluations:
         settings = SettingsReader(generator, scoring, defaults)
         self.streams = EvaluationStreams(evaluations, processor, settings)
         self.jobs = JobRunner(jobs, self.manifests, evaluations, processor)
-        results = EvaluationResultRepository(database)
-        self.service = EvaluationService(evaluations, results, jobs, self.manifests, settings, self._feed)
+        results = EvaluationResultRepository(database, requests)
+        self.service = EvaluationService(evaluations, results, jobs, self.manifests, requests, settings, self._feed)
 
     def start(self, notifications: Notifications) -> None:
         """Begins to work on jobs."""
         notifications.on(EVALUATIONS_CHANNEL, self._feed.wake)
-        notifications.on(JOBS_CHANNEL, self.jobs.told)
+        notifications.on(JOBS_CHANNEL, self._told)
         self.jobs.start()
 
     def drain(self) -> None:
         """Tells streams and watchers to go on elsewhere."""
         self._feed.close()
         self.streams.close()
+
+    def _told(self, evaluation_id: str) -> None:
+        self.jobs.told(evaluation_id)
+        self.streams.told(evaluation_id)
 
     async def close(self) -> None:
         """Stops the jobs of this gateway where they are; another goes on with them."""

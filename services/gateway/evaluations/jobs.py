@@ -11,6 +11,7 @@ from services.common.errors import (
     InternalError,
     InvalidInputError,
     LikenessError,
+    LimitError,
     NotFoundError,
     PreconditionError,
     Reason,
@@ -25,10 +26,14 @@ from services.gateway.store.evaluation_jobs import EvaluationJobRepository, Job
 from services.gateway.store.evaluations import EvaluationRepository, Hold
 from services.gateway.store.leases import LEASE_SECONDS
 from services.gateway.store.manifests import ManifestRepository
+from services.gateway.ticking import Ticker
 
 MAX_RUNNING = 4
 """Jobs that one gateway works on at the same time; more wait, or are another gateway's."""
 TICK_SECONDS = LEASE_SECONDS / 4
+WAIT_SECONDS = 600.0
+"""A job whose tenant's day is used up tries again after this time at the latest: the quota may have been raised."""
+_RELEASE_SECONDS = 3.0
 
 log = get_logger(__name__)
 _running = gauge("likeness_gateway_running_evaluations", "Evaluations with a manifest that this gateway works on.")
@@ -51,46 +56,30 @@ class JobRunner:
         self._evaluations = evaluations
         self._processor = processor
         self._tasks: dict[str, tuple[Hold, asyncio.Task[None]]] = {}
-        self._ticker: asyncio.Task[None] | None = None
-        self._woken = asyncio.Event()
+        self._ticker = Ticker("evaluation-jobs", self._tick, seconds=TICK_SECONDS)
 
     def start(self) -> None:
         """Begins to look for jobs, also those that another gateway left."""
-        self._ticker = asyncio.create_task(self._tick_forever(), name="evaluation-jobs")
+        self._ticker.start()
 
     def told(self, evaluation_id: str) -> None:
         """Stops a job that was cancelled or deleted; with an empty id, looks for work now rather than later."""
         if not evaluation_id:
-            self._woken.set()
+            self._ticker.wake()
         elif evaluation_id in self._tasks:
             self._tasks[evaluation_id][1].cancel()
 
     async def close(self) -> None:
         """Stops every task where it is and gives the leases back; another gateway goes on at once."""
-        if self._ticker is not None:
-            self._ticker.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._ticker
+        await self._ticker.close()
         tasks = [task for _, task in self._tasks.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        with suppress(LikenessError):
-            await self._jobs.release(self.owner)
-
-    async def _tick_forever(self) -> None:
-        while True:
-            try:
-                await self._tick()
-            except LikenessError as error:
-                log.warning("tick_failed", reason=error.reason.value)
-            except Exception:
-                log.exception("tick_failed")
-            # Not wait_for, which may lose a cancellation in Python 3.11.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(TICK_SECONDS):
-                    await self._woken.wait()
-            self._woken.clear()
+        # A database that does not answer must not hold the process up: the leases run out.
+        with suppress(LikenessError, TimeoutError):
+            async with asyncio.timeout(_RELEASE_SECONDS):
+                await self._jobs.release(self.owner)
 
     async def _tick(self) -> None:
         before = {evaluation_id: hold for evaluation_id, (hold, _) in self._tasks.items()}
@@ -118,7 +107,7 @@ class JobRunner:
             del self._tasks[hold.evaluation_id]
         _running.set(len(self._tasks))
         # There is room for another.
-        self._woken.set()
+        self._ticker.wake()
 
     async def _work(self, job: Job) -> None:
         with bind(evaluation_id=job.hold.evaluation_id):
@@ -128,6 +117,8 @@ class JobRunner:
             except (PreconditionError, NotFoundError) as error:
                 # Cancelled, deleted, or another gateway's: whatever it was is stored already.
                 log.info("evaluation_lost", reason=error.reason.value)
+            except LimitError as error:
+                await self._wait(job.hold, error)
             except _UnreadableError as error:
                 await self._fail(job.hold, error.error)
             except LikenessError as error:
@@ -154,6 +145,13 @@ class JobRunner:
             items = file.items(lambda offset: offset < evaluation.committed_offset or offset in done)
             async for _ in stream.run([one] async for one in items):
                 pass
+
+    async def _wait(self, hold: Hold, error: LimitError) -> None:
+        """Leaves a job, whose tenant's day is used up, to whoever is free when it may go on."""
+        seconds = min(error.retry_after_seconds or WAIT_SECONDS, WAIT_SECONDS)
+        log.info("evaluation_waits", reason=error.reason.value, seconds=seconds)
+        with suppress(LikenessError):
+            await self._jobs.wait(hold, ItemError(error.reason.value, error.message), seconds=seconds)
 
     async def _fail(self, hold: Hold, error: ItemError) -> None:
         with suppress(LikenessError):

@@ -68,6 +68,7 @@ class Evaluation:
     failed_count: int = 0
     total_count: int | None = None
     error: ItemError | None = None
+    wait_reason: ItemError | None = None
 
 
 @dataclass(frozen=True)

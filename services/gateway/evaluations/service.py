@@ -16,11 +16,12 @@ from services.gateway.evaluations.streams import SettingsReader
 from services.gateway.evaluations.validation import MAX_OFFSET, SettingsInput
 from services.gateway.sessions import tokens, validation
 from services.gateway.sessions.feed import Feed
+from services.gateway.store.codec import decode
 from services.gateway.store.evaluation_jobs import EvaluationJobRepository, Manifest
 from services.gateway.store.evaluation_results import EvaluationResultRepository
 from services.gateway.store.evaluations import EvaluationRepository
 from services.gateway.store.manifests import ManifestRepository
-from services.gateway.store.requests import RequestKey
+from services.gateway.store.requests import RequestKey, RequestRepository
 
 MAX_PART_BYTES = 60 * MEBIBYTE
 MAX_PARTS = 1024
@@ -47,6 +48,7 @@ class EvaluationService:
         results: EvaluationResultRepository,
         jobs: EvaluationJobRepository,
         manifests: ManifestRepository,
+        requests: RequestRepository,
         settings: SettingsReader,
         feed: Feed,
     ) -> None:
@@ -54,6 +56,7 @@ class EvaluationService:
         self._results = results
         self._jobs = jobs
         self._manifests = manifests
+        self._requests = requests
         self._settings = settings
         self._feed = feed
 
@@ -73,12 +76,13 @@ class EvaluationService:
             ConflictError: REQUEST_ID_REUSED.
             UnavailableError: a store or backend does not answer.
         """
+        if (answered := await self._requests.find(key)) is not None:
+            return decode(Evaluation, answered)
         most = validation.MAX_DISPLAY_NAME_CHARACTERS
         validation.text("display_name", display_name, most=most, required=False)
         settings = await self._settings.read(asked)
         stored = Manifest(await self._parts(tenant_id, manifest), manifest.format)
-        evaluation_id = await self._jobs.create(tenant_id, uuid.uuid4().hex, settings, display_name, stored, key)
-        return await self._evaluations.get(tenant_id, evaluation_id)
+        return await self._jobs.create(tenant_id, uuid.uuid4().hex, settings, display_name, stored, key)
 
     async def get(self, tenant_id: str, evaluation_id: str) -> Evaluation:
         """An evaluation; NotFoundError (EVALUATION_NOT_FOUND)."""
@@ -128,13 +132,13 @@ class EvaluationService:
                 if not ended and (not page or len(page) < limit):
                     await subscription.wait()
 
-    async def cancel(self, tenant_id: str, evaluation_id: str) -> Evaluation:
+    async def cancel(self, tenant_id: str, evaluation_id: str, key: RequestKey | None = None) -> Evaluation:
         """Stops an evaluation; errors as EvaluationResultRepository.cancel."""
-        return await self._results.cancel(tenant_id, evaluation_id)
+        return await self._results.cancel(tenant_id, evaluation_id, key)
 
-    async def delete(self, tenant_id: str, evaluation_id: str) -> None:
-        """Deletes an evaluation with its results; NotFoundError (EVALUATION_NOT_FOUND)."""
-        await self._results.delete(tenant_id, evaluation_id)
+    async def delete(self, tenant_id: str, evaluation_id: str, key: RequestKey | None = None) -> None:
+        """Deletes an evaluation with its results; errors as EvaluationResultRepository.delete."""
+        await self._results.delete(tenant_id, evaluation_id, key)
 
     async def report(self, tenant_id: str, evaluation_id: str, baseline: str) -> tuple[Evaluation, Report]:
         """An evaluation, and the figures of what has a result.

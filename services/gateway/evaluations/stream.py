@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from services.common.errors import ConflictError, InvalidInputError, LikenessError, OutOfRangeError, Reason
+from services.common.errors import ConflictError, InvalidInputError, LikenessError, LimitError, OutOfRangeError, Reason
 from services.common.telemetry import counter
 from services.gateway.evaluations import validation
 from services.gateway.evaluations.ledger import Ledger
@@ -101,6 +101,8 @@ class EvaluationStream:
         self._read_all = False
         self._end: LikenessError | None = None
         self._failure: BaseException | None = None
+        self._limit: LimitError | None = None
+        self._is_over = False
 
     async def run(
         self, items: AsyncIterator[Sequence[EvaluationItem | ItemResult]]
@@ -115,6 +117,7 @@ class EvaluationStream:
             OutOfRangeError: OFFSET_GAP, an item came before those that precede it; those before the gap are answered.
             InvalidInputError: an offset is none.
             PreconditionError: EVALUATION_TAKEN_OVER or EVALUATION_NOT_OPEN.
+            LimitError: QUOTA_EXCEEDED; what was under way is answered.
             UnavailableError: what items need does not answer, or the gateway shuts down; the caller goes on elsewhere.
             LikenessError: whatever the items raise.
         """
@@ -128,6 +131,10 @@ class EvaluationStream:
                         self._window.answered(len(event))
                 if self._failure is not None:
                     raise self._failure
+                if self._limit is not None and not (
+                    self._running["prompts"] or self._running["store"] or self._results
+                ):
+                    raise self._limit
                 if self._read_all and not self._open and not self._known and not self._running["known"]:
                     break
                 self._wake.clear()
@@ -136,9 +143,14 @@ class EvaluationStream:
                 raise self._end
             await self._evaluations.finish(self.opened.hold, EvaluationState.SUCCEEDED)
         finally:
+            self._is_over = True
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def look(self) -> None:
+        """Fails now rather than with the next result, if somebody else has the evaluation or it is open no more."""
+        self._start(partial(self._evaluations.check_held, self.opened.hold))
 
     def end(self, reason: LikenessError) -> None:
         """Reads no further, answers what was read, and raises `reason`."""
@@ -219,14 +231,14 @@ class EvaluationStream:
 
     def _pump(self) -> None:
         """Starts whatever there is work and room for."""
-        if self._failure is not None:
+        if self._failure is not None or self._is_over:
             return
         while self._pictures and (
             self._running["pictures"] == 0
             or (self._running["pictures"] < MAX_BATCHES and len(self._pictures) >= FULL_BATCH)
         ):
             self._start(partial(self._process, _taken(self._pictures, MAX_BATCH)), "pictures")
-        while self._prompts and self._running["prompts"] < MAX_PROMPT_ITEMS:
+        while self._prompts and self._limit is None and self._running["prompts"] < MAX_PROMPT_ITEMS:
             self._start(partial(self._process, [self._prompts.popleft()]), "prompts")
         if self._known and not self._running["known"]:
             self._start(partial(self._replay, _taken(self._known, MAX_BATCH)), "known")
@@ -253,9 +265,14 @@ class EvaluationStream:
 
     async def _process(self, items: Sequence[EvaluationItem]) -> None:
         evaluation = self.opened.evaluation
-        results = await self._processor.process(
-            items, evaluation.settings, tenant_id=evaluation.tenant_id, call_id=self._call_id
-        )
+        try:
+            results = await self._processor.process(
+                items, evaluation.settings, tenant_id=evaluation.tenant_id, call_id=self._call_id
+            )
+        except LimitError as error:
+            # Others under way have their part of the limit: it would be lost if they were stopped.
+            self._limit = error
+            return
         self._processed(items, results)
 
     def _processed(self, items: Sequence[EvaluationItem], results: Sequence[ItemResult]) -> None:

@@ -99,6 +99,12 @@ class EvaluationStreams:
             self._streams.discard(stream)
             _open.set(len(self._streams))
 
+    def told(self, evaluation_id: str) -> None:
+        """Ends the streams that lost this evaluation, also idle ones; with an empty id, those that lost theirs."""
+        for stream in self._streams:
+            if evaluation_id in ("", stream.opened.evaluation.id):
+                stream.look()
+
     def close(self) -> None:
         """Reads no further: what was read is answered, and callers are told to go on elsewhere."""
         self._closing = True

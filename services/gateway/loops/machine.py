@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from services.common import tracing
 from services.common.errors import LikenessError, Reason
 from services.common.telemetry import get_logger
 from services.gateway import domain
 from services.gateway.loops import plan
 from services.gateway.loops.generating import generate
 from services.gateway.loops.judging import score
+from services.gateway.loops.observing import Observed
 from services.gateway.loops.prompting import critique, propose, revise, understand
 from services.gateway.loops.state import Lease, RunState
 from services.gateway.loops.work import Tools, Work
@@ -42,16 +44,23 @@ class Machine:
             LeaseLostError: somebody else runs the session now, or it is deleted.
             UnavailableError: DATABASE_UNAVAILABLE; what is stored stays, and the run can be taken up again.
         """
+        observed = Observed()
         try:
             state = await self._runs.load(self._lease)
+            tracing.current().set(strategy=state.loop.strategy, generator_model=state.session.settings.generator_model)
             while not isinstance(step := plan.next_step(state), plan.Stop | plan.Pause):
                 log.debug("step", step=type(step).__name__)
-                state = await self._do(state, step)
+                before = state
+                with observed.step(state, step):
+                    state = await self._do(state, step)
+                observed.stored(before, step, state.session.best)
         except LikenessError as error:
             if error.reason is Reason.DATABASE_UNAVAILABLE:
                 raise
             item = domain.ItemError(error.reason.value, error.message, error.field)
             step = plan.Stop(domain.SessionState.FAILED, domain.StopReason.FAILED, item)
+        finally:
+            observed.close()
         if isinstance(step, plan.Pause):
             return await self.interrupted()
         log.info("run_stopped", state=step.state.value, reason=step.error.reason if step.error else "")

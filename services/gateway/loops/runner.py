@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from services.common import tracing
 from services.common.errors import InternalError, LikenessError
 from services.common.telemetry import bind, counter, gauge, get_logger
 from services.gateway import domain
@@ -22,6 +23,7 @@ from services.gateway.store.leases import LEASE_SECONDS, LeaseRepository
 from services.gateway.store.requests import RequestKey
 from services.gateway.store.run_state import Begun
 from services.gateway.store.runs import RunRepository
+from services.gateway.ticking import Ticker
 
 TICK_SECONDS = LEASE_SECONDS / 4
 _CLAIM_BATCH = 64
@@ -29,6 +31,7 @@ _RELEASE_SECONDS = 3.0
 
 log = get_logger(__name__)
 _running = gauge("likeness_gateway_running_sessions", "Sessions that this gateway runs or has queued.")
+_waiting = gauge("likeness_gateway_waiting_sessions", "Sessions of this gateway that wait for one of its places.")
 _stopped = counter("likeness_gateway_runs", "Runs that stopped, by reason.", ("reason",))
 
 
@@ -57,13 +60,12 @@ class LoopRunner:
         self._beginning: set[str] = set()
         self._interrupting: set[Lease] = set()
         self._waiting: set[Lease] = set()
-        self._ticker: asyncio.Task[None] | None = None
-        self._woken = asyncio.Event()
+        self._ticker = Ticker("loop-runner", self._tick, seconds=TICK_SECONDS)
         self._closed = False
 
     def start(self) -> None:
         """Begins to look after sessions, and takes up those that nobody runs."""
-        self._ticker = asyncio.create_task(self._tick_forever(), name="loop-runner")
+        self._ticker.start()
 
     async def begin(self, tenant_id: str, session_id: str, loop: domain.LoopSettings, key: RequestKey | None) -> Begun:
         """Sets a session running here; errors as RunRepository.begin, and UnavailableError once this is closed."""
@@ -102,15 +104,12 @@ class LoopRunner:
 
     def look_around(self, _: str = "") -> None:
         """Looks for sessions that nobody runs now rather than later."""
-        self._woken.set()
+        self._ticker.wake()
 
     async def close(self) -> None:
         """Stops every task where it is and gives the leases back: another gateway goes on from what is stored."""
         self._closed = True
-        if self._ticker is not None:
-            self._ticker.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._ticker
+        await self._ticker.close()
         tasks = [task for _, task in self._tasks.values()]
         for task in tasks:
             task.cancel()
@@ -134,14 +133,15 @@ class LoopRunner:
             self._beginning.discard(session_id)
         return begun
 
-    def _launch(self, lease: Lease) -> None:
+    def _launch(self, lease: Lease, *, stops_now: bool = False) -> None:
         if lease.session_id in self._tasks:
             known, task = self._tasks[lease.session_id]
             if known.token >= lease.token:
                 return
             task.cancel()
         # A context of its own: deadline and request id of the call that started it must not reach into the run.
-        task = asyncio.create_task(self._work(lease), context=contextvars.Context())
+        work = self._work(lease, stops_now=stops_now, began_by=tracing.current())
+        task = asyncio.create_task(work, context=contextvars.Context())
         self._tasks[lease.session_id] = (lease, task)
         _running.set(len(self._tasks))
         task.add_done_callback(lambda _: self._forget(lease))
@@ -152,16 +152,20 @@ class LoopRunner:
         if self._tasks.get(lease.session_id, (None,))[0] == lease:
             del self._tasks[lease.session_id]
         _running.set(len(self._tasks))
+        _waiting.set(len(self._waiting))
         # There is room now, and a race may have many sessions that wait for it.
         self.look_around()
 
-    async def _work(self, lease: Lease) -> None:
+    async def _work(self, lease: Lease, *, stops_now: bool, began_by: tracing.Span) -> None:
         machine = Machine(lease, self._runs, self._tools, self._feed.progress)
-        with bind(session_id=lease.session_id):
+        attributes = {"likeness.session_id": lease.session_id}
+        with tracing.root("loop", parent=began_by, attributes=attributes), bind(session_id=lease.session_id):
             try:
-                self._waiting.add(lease)
+                if stops_now:
+                    return _count(await machine.interrupted())
+                self._wait(lease)
                 async with self._slots:
-                    self._waiting.discard(lease)
+                    self._begin(lease)
                     _count(await machine.run())
             except asyncio.CancelledError:
                 if lease not in self._interrupting:
@@ -180,19 +184,13 @@ class LoopRunner:
                     await machine.fail(InternalError())
                 _stopped.labels(domain.StopReason.FAILED.value).inc()
 
-    async def _tick_forever(self) -> None:
-        while True:
-            try:
-                await self._tick()
-            except LikenessError as error:
-                log.warning("tick_failed", reason=error.reason.value)
-            except Exception:
-                log.exception("tick_failed")
-            # Not wait_for: when both come at once, Python 3.11's loses the cancellation and `close` never returns.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(TICK_SECONDS):
-                    await self._woken.wait()
-            self._woken.clear()
+    def _wait(self, lease: Lease) -> None:
+        self._waiting.add(lease)
+        _waiting.set(len(self._waiting))
+
+    def _begin(self, lease: Lease) -> None:
+        self._waiting.discard(lease)
+        _waiting.set(len(self._waiting))
 
     async def _tick(self) -> None:
         before = {session_id: lease for session_id, (lease, _) in self._tasks.items()}
@@ -209,11 +207,12 @@ class LoopRunner:
         room = min(self._max_running - len(self._tasks), _CLAIM_BATCH)
         if room <= 0:
             return
-        for lease in await self._leases.claim(self.owner, {*self._tasks, *self._beginning}, room):
-            log.info("run_taken_up", session_id=lease.session_id)
-            self._launch(lease)
+        for claimed in await self._leases.claim(self.owner, {*self._tasks, *self._beginning}, room):
+            log.info("run_taken_up", session_id=claimed.lease.session_id)
+            self._launch(claimed.lease, stops_now=claimed.stops_now)
 
 
 def _count(end: str) -> None:
     if end:
         _stopped.labels(end).inc()
+        tracing.current().set(end=end)

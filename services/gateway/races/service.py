@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from services.common.errors import LikenessError, PreconditionError
+from services.common.errors import LikenessError, NotFoundError, PreconditionError
 from services.common.telemetry import get_logger
 from services.gateway.decoding import image_info
 from services.gateway.domain import ImageInfo
+from services.gateway.draining import going_away
 from services.gateway.loops.runner import LoopRunner
 from services.gateway.races import validation
-from services.gateway.races.model import Race, RaceTarget
+from services.gateway.races.model import Race, RaceState, RaceTarget
 from services.gateway.races.tabling import RaceView, viewed
 from services.gateway.races.validation import Known, RaceInput, TargetInput
 from services.gateway.races.watching import RaceWatcher
@@ -94,30 +95,46 @@ class RaceService:
         """The race again whenever it changed."""
         return self._watcher.follow(tenant_id, race_id)
 
-    async def cancel(self, tenant_id: str, race_id: str) -> Race:
+    async def cancel(self, tenant_id: str, race_id: str, key: RequestKey | None = None) -> Race:
         """Cancels every session that still runs and waits for their end; returns the race, no longer running."""
         # From here on the sessions end wherever they run, also if this gateway does not live to see it.
-        running: Sequence[str] = await self._races.request_cancel(tenant_id, race_id)
-        with self._feed.subscribed(*running) as subscription:
-            while running:
-                for session_id in running:
-                    # Without this, those that wait for a gateway would be taken up to be cancelled.
-                    with suppress(PreconditionError):
-                        await self._runner.request_cancel(tenant_id, session_id)
-                if running := await self._races.running_sessions(race_id):
-                    await subscription.wait()
-        return await self._races.get(tenant_id, race_id)
+        asked = await self._races.request_cancel(tenant_id, race_id, key)
+        if asked.state is not RaceState.RUNNING:
+            # A repeated call.
+            return asked
+        await self._end(tenant_id, lambda: self._races.racing_sessions(race_id))
+        return await self._races.cancelled(tenant_id, race_id, key)
 
-    async def delete(self, tenant_id: str, race_id: str) -> None:
+    async def delete(self, tenant_id: str, race_id: str, key: RequestKey | None = None) -> None:
         """Deletes a race with its sessions, cancelling it first, and the pictures that nothing else uses."""
-        while (hashes := await self._races.delete(tenant_id, race_id)) is None:
-            with suppress(PreconditionError):
-                await self.cancel(tenant_id, race_id)
+        while True:
+            try:
+                hashes = await self._races.delete(tenant_id, race_id, key)
+                break
+            except PreconditionError:
+                with suppress(PreconditionError):
+                    await self.cancel(tenant_id, race_id)
+                # People may have gone on with a session after its race.
+                await self._end(tenant_id, lambda: self._races.busy_sessions(race_id))
         try:
             await self._images.collect(tenant_id, hashes)
         except LikenessError as error:
             # The race is gone; housekeeping collects its pictures later.
             log.warning("collect_failed", reason=error.reason.value)
+
+    async def _end(self, tenant_id: str, read_running: Callable[[], Awaitable[list[str]]]) -> None:
+        """Cancels sessions until none of them runs."""
+        running = await read_running()
+        with self._feed.subscribed(*running) as subscription:
+            while running:
+                if self._feed.closed:
+                    raise going_away()
+                for session_id in running:
+                    # One that no gateway has ends here; the gateway that has another is told.
+                    with suppress(PreconditionError, NotFoundError):
+                        await self._runner.request_cancel(tenant_id, session_id)
+                if running := await read_running():
+                    await subscription.wait()
 
     async def _known(self) -> Known:
         return Known(

@@ -39,6 +39,7 @@ def evaluation_to_proto(evaluation: model.Evaluation) -> pb.Evaluation:
         total_count=evaluation.total_count,
         create_time=time_to_proto(evaluation.create_time),
         update_time=time_to_proto(evaluation.update_time),
+        wait_reason=types.item_error_to_proto(evaluation.wait_reason) if evaluation.wait_reason else None,
     )
 
 

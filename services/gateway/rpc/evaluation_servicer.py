@@ -83,7 +83,8 @@ class EvaluationServicer(EvaluationStreamServicer):
 
     async def CancelEvaluation(self, request: pb.CancelEvaluationRequest, context: Any) -> pb.CancelEvaluationResponse:
         """Stops an evaluation."""
-        evaluation = await self._service.cancel(current_caller().tenant_id, evaluation_id("name", request.name))
+        found, key = evaluation_id("name", request.name), await request_key(request)
+        evaluation = await self._service.cancel(current_caller().tenant_id, found, key)
         return pb.CancelEvaluationResponse(evaluation=converters.evaluation_to_proto(evaluation))
 
     async def GetEvaluationReport(
@@ -97,7 +98,8 @@ class EvaluationServicer(EvaluationStreamServicer):
 
     async def DeleteEvaluation(self, request: pb.DeleteEvaluationRequest, context: Any) -> pb.DeleteEvaluationResponse:
         """Deletes an evaluation."""
-        await self._service.delete(current_caller().tenant_id, evaluation_id("name", request.name))
+        found, key = evaluation_id("name", request.name), await request_key(request)
+        await self._service.delete(current_caller().tenant_id, found, key)
         return pb.DeleteEvaluationResponse()
 
 

@@ -52,10 +52,12 @@ class RaceServicer(race_service_pb2_grpc.RaceServiceServicer):
 
     async def CancelRace(self, request: pb.CancelRaceRequest, context: Any) -> pb.CancelRaceResponse:
         """Stops every session of a race."""
-        race = await self._service.cancel(current_caller().tenant_id, race_id(request.name))
+        found, key = race_id(request.name), await request_key(request)
+        race = await self._service.cancel(current_caller().tenant_id, found, key)
         return pb.CancelRaceResponse(race=converters.race_to_proto(race))
 
     async def DeleteRace(self, request: pb.DeleteRaceRequest, context: Any) -> pb.DeleteRaceResponse:
         """Deletes a race with its sessions."""
-        await self._service.delete(current_caller().tenant_id, race_id(request.name))
+        found, key = race_id(request.name), await request_key(request)
+        await self._service.delete(current_caller().tenant_id, found, key)
         return pb.DeleteRaceResponse()

@@ -125,11 +125,13 @@ class SessionService:
 
     async def delete(self, tenant_id: str, session_id: str, key: RequestKey | None = None) -> None:
         """Deletes a session, cancelling it first, and the pictures that nothing else uses."""
-        if await self._requests.find(key) is not None:
-            return
-        while (hashes := await self._sessions.delete(tenant_id, session_id, key)) is None:
-            with suppress(PreconditionError):
-                await self.cancel(tenant_id, session_id)
+        while True:
+            try:
+                hashes = await self._sessions.delete(tenant_id, session_id, key)
+                break
+            except PreconditionError:
+                with suppress(PreconditionError):
+                    await self.cancel(tenant_id, session_id)
         try:
             await self._images.collect(tenant_id, hashes)
         except LikenessError as error:

@@ -13,12 +13,25 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from services.common.errors import Reason, UnavailableError
+from services.common.telemetry import get_logger
 
+log = get_logger(__name__)
+
+GATEWAY = "likeness-gateway"
+"""Name of the gateway's connections in pg_stat_activity: who looks for what is slow sees whose it is, and nothing is
+restored under a gateway that runs."""
 POOL_SIZE = 16
 POOL_TIMEOUT_SECONDS = 10
 CONNECT_TIMEOUT_SECONDS = 5
 IDLE_TRANSACTION_SECONDS = 10
 """How long a transaction may do nothing: a gateway that is frozen in the middle of one must not keep its locks."""
+
+_END_FROZEN = """
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+WHERE datname = current_database() AND usename = current_user AND application_name = :name
+AND xact_start IS NOT NULL AND state = 'active' AND wait_event IN ('ClientRead', 'ClientWrite')
+AND state_change < clock_timestamp() - make_interval(secs => :seconds)
+"""
 
 _UNREACHABLE = (
     OSError,
@@ -38,9 +51,14 @@ long. SQLAlchemy knows only some of them as errors of their own."""
 
 
 class Database:
-    """A pool of connections to one PostgreSQL database."""
+    """A pool of connections to one PostgreSQL database.
 
-    def __init__(self, url: str) -> None:
+    Args:
+        url: postgresql+asyncpg:// URL.
+        name: Of the connections in pg_stat_activity.
+    """
+
+    def __init__(self, url: str, *, name: str = GATEWAY) -> None:
         self.engine: AsyncEngine = create_async_engine(
             url,
             pool_size=POOL_SIZE,
@@ -50,7 +68,10 @@ class Database:
             pool_pre_ping=True,
             connect_args={
                 "timeout": CONNECT_TIMEOUT_SECONDS,
-                "server_settings": {"idle_in_transaction_session_timeout": f"{IDLE_TRANSACTION_SECONDS}s"},
+                "server_settings": {
+                    "application_name": name,
+                    "idle_in_transaction_session_timeout": f"{IDLE_TRANSACTION_SECONDS}s",
+                },
             },
         )
         # Of the same pool.
@@ -84,6 +105,17 @@ class Database:
         async with self.transaction() as connection:
             await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
             yield connection
+
+    async def end_frozen(self) -> None:
+        """Ends transactions of gateways that are frozen where PostgreSQL does not see that they do nothing.
+
+        Between preparing a statement and running it, and while it sends rows, the server waits for the gateway but
+        counts itself as active, so that idle_in_transaction_session_timeout never comes.
+        """
+        async with self.query() as connection:
+            values = {"name": GATEWAY, "seconds": IDLE_TRANSACTION_SECONDS}
+            if ended := (await connection.execute(text(_END_FROZEN), values)).scalar_one():
+                log.warning("frozen_transactions_ended", count=ended)
 
     async def check(self) -> None:
         """Raises UnavailableError if PostgreSQL does not answer."""

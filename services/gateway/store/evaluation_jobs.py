@@ -6,15 +6,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import and_, func, insert, or_, select, update
+from sqlalchemy import and_, func, or_, select, update
 
 from services.gateway.domain import ItemError
 from services.gateway.evaluations.manifests import Format
-from services.gateway.evaluations.model import EvaluationSettings, EvaluationSource, EvaluationState
+from services.gateway.evaluations.model import Evaluation, EvaluationSettings, EvaluationSource, EvaluationState
 from services.gateway.store import evaluation_rows as rows
 from services.gateway.store.codec import decode, encode
-from services.gateway.store.database import Database, now_of
-from services.gateway.store.evaluations import Hold, OpenedStream, held_change
+from services.gateway.store.database import Database
+from services.gateway.store.evaluations import Hold, OpenedStream, held_change, insert_evaluation
 from services.gateway.store.leases import LEASE_SECONDS
 from services.gateway.store.manifests import ManifestRepository
 from services.gateway.store.notifications import JOBS_CHANNEL
@@ -61,39 +61,30 @@ class EvaluationJobRepository:
         display_name: str,
         manifest: Manifest,
         key: RequestKey | None,
-    ) -> str:
-        """Stores a job; returns its id, or that of the one that the request id created before.
+    ) -> Evaluation:
+        """Stores a job; for a repeated call, returns the one of the first as it was then.
 
         Raises:
-            NotFoundError: MANIFEST_PART_NOT_FOUND.
+            NotFoundError: MANIFEST_PART_NOT_FOUND; PROFILE_NOT_FOUND, for a personal metric.
             ConflictError: REQUEST_ID_REUSED.
         """
         async with self._database.transaction() as connection:
             if (stored := await self._requests.reserve(connection, key)) is not None:
-                return str(stored)
+                return decode(Evaluation, stored)
             await self._manifests.use(connection, tenant_id, manifest.parts, field="manifest.parts.content_hashes")
-            now = await now_of(connection)
-            await connection.execute(
-                insert(evaluations).values(
-                    id=evaluation_id,
-                    tenant_id=tenant_id,
-                    display_name=display_name,
-                    settings=encode(settings),
-                    source=EvaluationSource.MANIFEST.value,
-                    state=EvaluationState.PENDING.value,
-                    manifest=encode(manifest),
-                    create_time=now,
-                    update_time=now,
-                )
-            )
-            await self._requests.answer(connection, key, evaluation_id)
+            kind = {"source": EvaluationSource.MANIFEST.value, "state": EvaluationState.PENDING.value}
+            given = {"display_name": display_name, "manifest": encode(manifest)}
+            await insert_evaluation(connection, tenant_id, evaluation_id, settings, **kind, **given)
+            created = rows.evaluation(await rows.read_evaluation(connection, tenant_id, evaluation_id))
+            await self._requests.answer(connection, key, encode(created))
             await connection.execute(select(func.pg_notify(JOBS_CHANNEL, "")))
-            return evaluation_id
+            return created
 
     async def claim(self, owner: str, running: Collection[str], limit: int) -> list[Job]:
         """Takes jobs that nobody works on, the oldest first: never leased, expired, or ours but not in `running`."""
         free = or_(
-            evaluations.c.lease_owner.is_(None),
+            # Not the owner: a job that waits has none, and an end.
+            evaluations.c.lease_expire_time.is_(None),
             evaluations.c.lease_expire_time < func.clock_timestamp(),
             and_(evaluations.c.lease_owner == owner, evaluations.c.id.not_in(list(running))),
         )
@@ -104,6 +95,7 @@ class EvaluationJobRepository:
             change = update(evaluations).where(evaluations.c.id.in_(found))
             change = change.values(
                 state=EvaluationState.RUNNING.value,
+                error=None,
                 lease_owner=owner,
                 lease_expire_time=func.clock_timestamp() + timedelta(seconds=LEASE_SECONDS),
                 # Whoever worked on it before can store no more.
@@ -141,6 +133,13 @@ class EvaluationJobRepository:
         """Stores how many items the manifest has; errors as EvaluationRepository.add_results."""
         async with self._database.transaction() as connection:
             await held_change(connection, hold, total_count=total_count)
+
+    async def wait(self, hold: Hold, error: ItemError, *, seconds: float) -> None:
+        """Gives a job back that cannot go on before so many seconds; errors as EvaluationRepository.add_results."""
+        again = func.clock_timestamp() + timedelta(seconds=seconds)
+        waiting = {"state": EvaluationState.PENDING.value, "error": encode(error)}
+        async with self._database.transaction() as connection:
+            await held_change(connection, hold, lease_owner=None, lease_expire_time=again, **waiting)
 
     async def fail(self, hold: Hold, error: ItemError) -> None:
         """Ends a job that cannot go on; errors as EvaluationRepository.add_results."""

@@ -11,10 +11,11 @@ from sqlalchemy import delete, func, select, tuple_
 from services.gateway.evaluations.model import EvaluatedImage, Evaluation, EvaluationState, ItemResult
 from services.gateway.evaluations.reports import ItemValues, item_values
 from services.gateway.store import evaluation_rows as rows
-from services.gateway.store.codec import decode
+from services.gateway.store.codec import decode, encode
 from services.gateway.store.database import Database
 from services.gateway.store.evaluations import change
 from services.gateway.store.notifications import EVALUATIONS_CHANNEL, JOBS_CHANNEL
+from services.gateway.store.requests import RequestKey, RequestRepository
 from services.gateway.store.tables import evaluation_items, evaluations
 
 _STREAMED_ROWS = 500
@@ -24,8 +25,9 @@ _ENDED = (EvaluationState.SUCCEEDED.value, EvaluationState.CANCELLED.value, Eval
 class EvaluationResultRepository:
     """Reads what evaluations have, and stops or deletes them."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, requests: RequestRepository) -> None:
         self._database = database
+        self._requests = requests
 
     async def list_page(self, tenant_id: str, count: int, before: tuple[datetime, str] | None) -> list[Evaluation]:
         """At most `count` evaluations, newest first, older than the one with this create time and id."""
@@ -69,25 +71,38 @@ class EvaluationResultRepository:
                 images = tuple(decode(EvaluatedImage, one) for one in row.images or ())
                 yield item_values(row.item_id, row.group_name, row.system, images)
 
-    async def cancel(self, tenant_id: str, evaluation_id: str) -> Evaluation:
+    async def cancel(self, tenant_id: str, evaluation_id: str, key: RequestKey | None = None) -> Evaluation:
         """Stops an evaluation: whoever works on it can store nothing more.
 
         Raises:
             NotFoundError: EVALUATION_NOT_FOUND.
             PreconditionError: EVALUATION_NOT_OPEN, it has ended.
+            ConflictError: REQUEST_ID_REUSED.
         """
         async with self._database.transaction() as connection:
+            if (stored := await self._requests.reserve(connection, key)) is not None:
+                return decode(Evaluation, stored)
             row = await rows.read_evaluation(connection, tenant_id, evaluation_id, lock=True)
             if row["state"] in _ENDED:
                 raise rows.not_open(row["state"], field="name")
-            ended = {"state": EvaluationState.CANCELLED.value, "lease_owner": None, "lease_expire_time": None}
-            await change(connection, evaluation_id, **ended)
+            ended = {"state": EvaluationState.CANCELLED.value, "error": None}
+            await change(connection, evaluation_id, lease_owner=None, lease_expire_time=None, **ended)
             await connection.execute(select(func.pg_notify(JOBS_CHANNEL, evaluation_id)))
-            return rows.evaluation(await rows.read_evaluation(connection, tenant_id, evaluation_id))
+            cancelled = rows.evaluation(await rows.read_evaluation(connection, tenant_id, evaluation_id))
+            await self._requests.answer(connection, key, encode(cancelled))
+            return cancelled
 
-    async def delete(self, tenant_id: str, evaluation_id: str) -> None:
-        """Deletes an evaluation with its results; NotFoundError (EVALUATION_NOT_FOUND)."""
+    async def delete(self, tenant_id: str, evaluation_id: str, key: RequestKey | None = None) -> None:
+        """Deletes an evaluation with its results.
+
+        Raises:
+            NotFoundError: EVALUATION_NOT_FOUND.
+            ConflictError: REQUEST_ID_REUSED.
+        """
         async with self._database.transaction() as connection:
+            if await self._requests.reserve(connection, key) is not None:
+                return
+            await self._requests.answer(connection, key, {"deleted": evaluation_id})
             await rows.read_evaluation(connection, tenant_id, evaluation_id, lock=True)
             await connection.execute(delete(evaluations).where(*rows.is_evaluation(tenant_id, evaluation_id)))
             for channel in (EVALUATIONS_CHANNEL, JOBS_CHANNEL):

@@ -39,7 +39,9 @@ ITEM_COLUMNS = (
 
 
 def evaluation(row: RowMapping) -> Evaluation:
-    """Evaluation from its row."""
+    """Evaluation from its row. One column says why it failed, and what one that is pending waits for."""
+    why = decode(ItemError, row["error"]) if row["error"] else None
+    pending = row["state"] == EvaluationState.PENDING.value
     return Evaluation(
         id=row["id"],
         tenant_id=row["tenant_id"],
@@ -53,7 +55,8 @@ def evaluation(row: RowMapping) -> Evaluation:
         done_count=row["done_count"],
         failed_count=row["failed_count"],
         total_count=row["total_count"],
-        error=decode(ItemError, row["error"]) if row["error"] else None,
+        error=None if pending else why,
+        wait_reason=why if pending else None,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import RowMapping, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.common.errors import PreconditionError, Reason
@@ -20,7 +20,7 @@ from services.gateway.profiles.ids import profiles_in
 from services.gateway.store import evaluation_rows as rows
 from services.gateway.store.codec import encode
 from services.gateway.store.database import Database, now_of
-from services.gateway.store.notifications import EVALUATIONS_CHANNEL
+from services.gateway.store.notifications import EVALUATIONS_CHANNEL, JOBS_CHANNEL
 from services.gateway.store.profiles import require_profiles
 from services.gateway.store.requests import RequestKey, RequestRepository
 from services.gateway.store.tables import evaluation_items, evaluations
@@ -72,21 +72,8 @@ class EvaluationRepository:
         async with self._database.transaction() as connection:
             if (stored := await self._requests.reserve(connection, key)) is not None:
                 return str(stored)
-            if personal := profiles_in(settings.metrics):
-                await require_profiles(connection, tenant_id, personal, field="settings.metrics")
-            now = await now_of(connection)
-            await connection.execute(
-                insert(evaluations).values(
-                    id=evaluation_id,
-                    tenant_id=tenant_id,
-                    display_name=display_name,
-                    settings=encode(settings),
-                    source=EvaluationSource.STREAM.value,
-                    state=EvaluationState.RUNNING.value,
-                    create_time=now,
-                    update_time=now,
-                )
-            )
+            kind = {"source": EvaluationSource.STREAM.value, "state": EvaluationState.RUNNING.value}
+            await insert_evaluation(connection, tenant_id, evaluation_id, settings, display_name=display_name, **kind)
             await self._requests.answer(connection, key, evaluation_id)
             return evaluation_id
 
@@ -106,6 +93,7 @@ class EvaluationRepository:
             token = row["lease_token"] + 1
             # One that was ended goes on when more is sent.
             await change(connection, evaluation_id, lease_token=token, state=EvaluationState.RUNNING.value)
+            await connection.execute(select(func.pg_notify(JOBS_CHANNEL, evaluation_id)))
             query = select(evaluation_items.c.item_offset).where(
                 *rows.is_item_of(tenant_id, evaluation_id),
                 evaluation_items.c.item_offset >= row["committed_offset"],
@@ -118,6 +106,13 @@ class EvaluationRepository:
         """An evaluation. Raises NotFoundError (EVALUATION_NOT_FOUND), blamed on `field`."""
         async with self._database.query() as connection:
             return rows.evaluation(await rows.read_evaluation(connection, tenant_id, evaluation_id, field=field))
+
+    async def check_held(self, hold: Hold) -> None:
+        """Raises what `add_results` would, once somebody else has the evaluation, or nobody may add to it."""
+        async with self._database.query() as connection:
+            row = await rows.read_evaluation(connection, hold.tenant_id, hold.evaluation_id)
+        if row["state"] != EvaluationState.RUNNING.value or row["lease_token"] != hold.token:
+            raise _lost(row)
 
     async def add_results(self, hold: Hold, results: Sequence[ItemResult], *, committed_offset: int) -> None:
         """Stores results of items that have none, and the offset below which everything is stored with them.
@@ -154,6 +149,17 @@ class EvaluationRepository:
             return rows.evaluation(await rows.read_evaluation(connection, hold.tenant_id, hold.evaluation_id))
 
 
+async def insert_evaluation(
+    connection: AsyncConnection, tenant_id: str, evaluation_id: str, settings: EvaluationSettings, **values: object
+) -> None:
+    """Stores a new evaluation. Raises NotFoundError (PROFILE_NOT_FOUND), for a personal metric."""
+    if personal := profiles_in(settings.metrics):
+        await require_profiles(connection, tenant_id, personal, field="settings.metrics")
+    now = await now_of(connection)
+    same = {"tenant_id": tenant_id, "settings": encode(settings), "create_time": now, "update_time": now}
+    await connection.execute(insert(evaluations).values(id=evaluation_id, **same, **values))
+
+
 async def held_change(connection: AsyncConnection, hold: Hold, **values: object) -> None:
     """Changes an evaluation on behalf of who works on it.
 
@@ -162,13 +168,15 @@ async def held_change(connection: AsyncConnection, hold: Hold, **values: object)
         PreconditionError: EVALUATION_TAKEN_OVER, or EVALUATION_NOT_OPEN if it was cancelled.
     """
     held = (evaluations.c.lease_token == hold.token, evaluations.c.state == EvaluationState.RUNNING.value)
-    if await change(connection, hold.evaluation_id, *held, **values):
-        return
-    row = await rows.read_evaluation(connection, hold.tenant_id, hold.evaluation_id)
+    if not await change(connection, hold.evaluation_id, *held, **values):
+        raise _lost(await rows.read_evaluation(connection, hold.tenant_id, hold.evaluation_id))
+
+
+def _lost(row: RowMapping) -> PreconditionError:
     if row["state"] != EvaluationState.RUNNING.value:
-        raise rows.not_open(row["state"], field="evaluation")
+        return rows.not_open(row["state"], field="evaluation")
     message = "another stream or gateway goes on with this evaluation"
-    raise PreconditionError(Reason.EVALUATION_TAKEN_OVER, message, field="evaluation")
+    return PreconditionError(Reason.EVALUATION_TAKEN_OVER, message, field="evaluation")
 
 
 async def change(connection: AsyncConnection, evaluation_id: str, *conditions: object, **values: object) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import Row, and_, func, or_, select, update
 
 from services.gateway import domain
 from services.gateway.loops.state import Lease
@@ -20,6 +20,7 @@ LEASE_SECONDS = 6.0
 7.5 s at most."""
 
 _table = tables.sessions
+_TOLD = (_table.c.id, _table.c.lease_token, _table.c.cancel_requested, _table.c.pause_requested)
 
 
 def lease_values(owner: str) -> dict[str, Any]:
@@ -29,6 +30,19 @@ def lease_values(owner: str) -> dict[str, Any]:
         "lease_expire_time": func.clock_timestamp() + timedelta(seconds=LEASE_SECONDS),
         "lease_token": _table.c.lease_token + 1,
     }
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A session that this gateway has from now on.
+
+    Attributes:
+        lease: The right to run it.
+        stops_now: Whether all there is to do is to end or pause it: that was asked for before.
+    """
+
+    lease: Lease
+    stops_now: bool
 
 
 @dataclass(frozen=True)
@@ -52,7 +66,7 @@ class LeaseRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def claim(self, owner: str, running: Collection[str], limit: int) -> list[Lease]:
+    async def claim(self, owner: str, running: Collection[str], limit: int) -> list[Claimed]:
         """Takes running sessions that nobody runs: never leased, expired, or ours but not in `running`."""
         free = or_(
             _table.c.lease_owner.is_(None),
@@ -64,12 +78,9 @@ class LeaseRepository:
             query = query.order_by(_table.c.update_time).limit(limit).with_for_update(skip_locked=True)
             found = (await connection.execute(query)).scalars().all()
             claimed = await connection.execute(
-                update(_table)
-                .where(_table.c.id.in_(found))
-                .values(**lease_values(owner))
-                .returning(_table.c.id, _table.c.lease_token)
+                update(_table).where(_table.c.id.in_(found)).values(**lease_values(owner)).returning(*_TOLD)
             )
-            return [Lease(row.id, row.lease_token) for row in claimed]
+            return [Claimed(Lease(row.id, row.lease_token), _stops_now(row)) for row in claimed]
 
     async def renew(self, owner: str) -> dict[str, Renewed]:
         """Prolongs every lease of `owner`; returns them by session id. A session that is missing here was lost."""
@@ -79,14 +90,10 @@ class LeaseRepository:
                 update(_table)
                 .where(_table.c.lease_owner == owner, _table.c.state == domain.SessionState.RUNNING.value)
                 .values(lease_expire_time=expire_time)
-                .returning(_table.c.id, _table.c.lease_token, _table.c.cancel_requested, _table.c.pause_requested)
+                .returning(*_TOLD)
             )
             return {
-                row.id: Renewed(
-                    row.lease_token,
-                    stops_now=row.cancel_requested or row.pause_requested == "at_once",
-                    pauses=row.pause_requested is not None,
-                )
+                row.id: Renewed(row.lease_token, _stops_now(row), pauses=row.pause_requested is not None)
                 for row in renewed
             }
 
@@ -97,3 +104,7 @@ class LeaseRepository:
                 update(_table).where(_table.c.lease_owner == owner).values(lease_owner=None, lease_expire_time=None)
             )
             await connection.execute(select(func.pg_notify(LEASES_CHANNEL, "")))
+
+
+def _stops_now(row: Row[Any]) -> bool:
+    return bool(row.cancel_requested or row.pause_requested == "at_once")

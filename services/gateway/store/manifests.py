@@ -44,21 +44,19 @@ class ManifestRepository:
             await connection.execute(row)
         return content_hash
 
-    async def use(self, connection: AsyncConnection, tenant_id: str, parts: Sequence[str], *, field: str) -> int:
-        """Notes that an evaluation, stored in this transaction, needs parts; returns the bytes of all together.
+    async def use(self, connection: AsyncConnection, tenant_id: str, parts: Sequence[str], *, field: str) -> None:
+        """Notes that an evaluation, stored in this transaction, needs parts.
 
         Raises:
             NotFoundError: MANIFEST_PART_NOT_FOUND, blamed on an entry of `field`.
         """
         mine = (manifest_parts.c.tenant_id == tenant_id, manifest_parts.c.content_hash.in_(set(parts)))
         query = update(manifest_parts).where(*mine).values(use_time=func.now())
-        query = query.returning(manifest_parts.c.content_hash, manifest_parts.c.size_bytes)
-        sizes = {row.content_hash: row.size_bytes for row in await connection.execute(query)}
+        known = set((await connection.execute(query.returning(manifest_parts.c.content_hash))).scalars())
         for index, part in enumerate(parts):
-            if part not in sizes:
+            if part not in known:
                 at = f"{field}[{index}]"
                 raise NotFoundError(Reason.MANIFEST_PART_NOT_FOUND, "manifest part", part, field=at)
-        return sum(sizes[part] for part in parts)
 
     async def read_part(self, content_hash: str) -> bytes:
         """Bytes of a part that an evaluation names."""

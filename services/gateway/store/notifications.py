@@ -20,7 +20,8 @@ PROFILES_CHANNEL = "likeness_profiles"
 EVALUATIONS_CHANNEL = "likeness_evaluations"
 """Payload: id of an evaluation that has changed."""
 JOBS_CHANNEL = "likeness_jobs"
-"""Payload: id of an evaluation that nobody is to work on any more; empty if there may be new work."""
+"""Payload: id of an evaluation that was cancelled, deleted or taken over from whoever works on it; empty if there may
+be new work."""
 ACCESS_CHANNEL = "likeness_access"
 """Payload: id of a key, or tenant, that changed."""
 

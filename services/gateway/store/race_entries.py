@@ -44,3 +44,9 @@ async def run_ended(
             end_time=now,
         )
     )
+
+
+async def deleted(connection: AsyncConnection, session_id: str, *, now: datetime) -> None:
+    """The session is about to be deleted: if it was paused, this is the end of its entry."""
+    mine = (race_entries.c.session_id == session_id, race_entries.c.end_time.is_(None))
+    await connection.execute(update(race_entries).where(*mine).values(end_time=now))

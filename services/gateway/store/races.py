@@ -6,13 +6,13 @@ import uuid
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, delete, func, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, delete, func, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.common.errors import NotFoundError, PreconditionError, Reason
 from services.gateway import domain
 from services.gateway.profiles.ids import profiles_in
-from services.gateway.races.model import Entry, EntryState, Race
+from services.gateway.races.model import Entry, EntryState, Race, RaceState
 from services.gateway.store import tables
 from services.gateway.store.codec import decode, encode, encode_event
 from services.gateway.store.database import Database, now_of
@@ -96,46 +96,80 @@ class RaceRepository:
             await _read(connection, tenant_id, race_id)
             return await _session_ids(connection, race_id)
 
-    async def running_sessions(self, race_id: str) -> list[str]:
-        """Sessions of a race whose runs have not ended."""
+    async def racing_sessions(self, race_id: str) -> list[str]:
+        """Sessions whose runs for the race have not ended, paused ones too."""
         async with self._database.transaction() as connection:
-            return await _running_sessions(connection, race_id)
+            return await _racing_sessions(connection, race_id)
 
-    async def request_cancel(self, tenant_id: str, race_id: str) -> list[str]:
+    async def busy_sessions(self, race_id: str) -> list[str]:
+        """Sessions of a race in which something runs, also for a person who went on after the race."""
+        async with self._database.transaction() as connection:
+            table = tables.sessions
+            busy = (table.c.id.in_(await _session_ids(connection, race_id)), _is_running())
+            return list((await connection.execute(select(table.c.id).where(*busy))).scalars())
+
+    async def request_cancel(self, tenant_id: str, race_id: str, key: RequestKey | None = None) -> Race:
         """Stores that every running session is to stop, which then happens whatever becomes of this gateway.
 
         Returns:
-            The sessions whose runs have not ended.
+            The race as it was when this was asked, running; for a repeated call that `cancelled` has answered, the race
+            as it ended.
 
         Raises:
             NotFoundError: RACE_NOT_FOUND.
             PreconditionError: RACE_NOT_RUNNING.
+            ConflictError: REQUEST_ID_REUSED.
         """
         async with self._database.transaction() as connection:
+            if (stored := await self._requests.reserve(connection, key)) is not None:
+                return decode(Race, stored)
             await _lock(connection, tenant_id, race_id)
-            running = await _running_sessions(connection, race_id)
+            running = await _racing_sessions(connection, race_id)
             if not running:
                 raise PreconditionError(Reason.RACE_NOT_RUNNING, "the race is not running", field="name")
             mine = tables.races.c.id == race_id
             await connection.execute(update(tables.races).where(mine).values(cancel_requested=True))
             table = tables.sessions
-            still = and_(table.c.id.in_(running), table.c.state == domain.SessionState.RUNNING.value)
+            still = and_(table.c.id.in_(running), _is_running())
             # In one order, as everything that locks several sessions.
             locked = select(table.c.id).where(still).order_by(table.c.id).with_for_update()
             found = (await connection.execute(locked)).scalars().all()
             await connection.execute(update(table).where(table.c.id.in_(found)).values(cancel_requested=True))
-        return running
+            asked = await _read(connection, tenant_id, race_id)
+            await self._requests.answer(connection, key, encode(asked))
+        return asked
 
-    async def delete(self, tenant_id: str, race_id: str) -> list[str] | None:
-        """Deletes a race with its sessions; None if one of them runs.
+    async def cancelled(self, tenant_id: str, race_id: str, key: RequestKey | None) -> Race:
+        """The race after the end that `request_cancel` asked for: the same for each call with the same request id.
+
+        Raises:
+            NotFoundError: RACE_NOT_FOUND, if it was deleted meanwhile.
+        """
+        async with self._database.transaction() as connection:
+            # Calls with the same id wait for each other here.
+            if (stored := await self._requests.reserve(connection, key)) is not None:
+                answered = decode(Race, stored)
+                if answered.state is not RaceState.RUNNING:
+                    return answered
+            ended = await _read(connection, tenant_id, race_id)
+            await self._requests.answer(connection, key, encode(ended))
+        return ended
+
+    async def delete(self, tenant_id: str, race_id: str, key: RequestKey | None = None) -> list[str]:
+        """Deletes a race with its sessions.
 
         Returns:
-            Content hashes of the pictures that they referred to, for `ImageRepository.collect`.
+            Content hashes of the pictures that they referred to, for `ImageRepository.collect`; none for a repeated
+            call.
 
         Raises:
             NotFoundError: RACE_NOT_FOUND.
+            PreconditionError: SESSION_BUSY, one of the sessions runs.
+            ConflictError: REQUEST_ID_REUSED.
         """
         async with self._database.transaction() as connection:
+            if await self._requests.reserve(connection, key) is not None:
+                return []
             await _lock(connection, tenant_id, race_id)
             session_ids = await _session_ids(connection, race_id)
             table = tables.sessions
@@ -143,7 +177,8 @@ class RaceRepository:
             locked = select(table.c.state, table.c.target_hash).where(mine).order_by(table.c.id).with_for_update()
             sessions = (await connection.execute(locked)).all()
             if any(one.state == domain.SessionState.RUNNING.value for one in sessions):
-                return None
+                raise PreconditionError(Reason.SESSION_BUSY, "a session of the race is running", field="name")
+            await self._requests.answer(connection, key, {"deleted": race_id})
             made = select(tables.candidates.c.image_hash).where(tables.candidates.c.session_id.in_(session_ids))
             hashes = {one for one in (await connection.execute(made)).scalars() if one}
             await connection.execute(delete(table).where(mine))
@@ -181,7 +216,11 @@ async def _session_ids(connection: AsyncConnection, race_id: str) -> list[str]:
     return list((await connection.execute(query.order_by(_entries.c.session_id))).scalars())
 
 
-async def _running_sessions(connection: AsyncConnection, race_id: str) -> list[str]:
+def _is_running() -> ColumnElement[bool]:
+    return tables.sessions.c.state == domain.SessionState.RUNNING.value
+
+
+async def _racing_sessions(connection: AsyncConnection, race_id: str) -> list[str]:
     query = select(_entries.c.session_id).where(
         _entries.c.race_id == race_id,
         _entries.c.session_id.is_not(None),

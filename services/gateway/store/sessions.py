@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.common.errors import InvalidInputError, NotFoundError, Reason
 from services.gateway import domain
 from services.gateway.profiles.ids import profiles_in
-from services.gateway.store import rows, tables
+from services.gateway.store import race_entries, rows, tables
 from services.gateway.store.changes import Change, is_session, owned, session_not_found
 from services.gateway.store.codec import decode, decode_event, encode
 from services.gateway.store.database import Database, now_of
@@ -122,27 +122,31 @@ class SessionRepository:
         async with self._database.transaction() as connection:
             return [rows.session(row) for row in (await connection.execute(query)).mappings()]
 
-    async def delete(self, tenant_id: str, session_id: str, key: RequestKey | None = None) -> list[str] | None:
-        """Deletes a session that is not running; None if it runs.
+    async def delete(self, tenant_id: str, session_id: str, key: RequestKey | None = None) -> list[str]:
+        """Deletes a session.
 
         Returns:
-            Content hashes of the pictures it referred to, for `ImageRepository.collect`.
+            Content hashes of the pictures it referred to, for `ImageRepository.collect`; none for a repeated call.
 
         Raises:
             NotFoundError: SESSION_NOT_FOUND.
+            PreconditionError: SESSION_BUSY.
+            ConflictError: REQUEST_ID_REUSED.
         """
-        async with self._database.transaction() as connection, owned(connection, tenant_id, session_id) as change:
-            if change.session.state is domain.SessionState.RUNNING:
-                return None
-            await self._requests.reserve(connection, key)
-            await self._requests.answer(connection, key, {"deleted": session_id})
-            return await self.delete_locked(change)
+        async with self._database.transaction() as connection:
+            if await self._requests.reserve(connection, key) is not None:
+                return []
+            async with owned(connection, tenant_id, session_id) as change:
+                change.require_idle()
+                await self._requests.answer(connection, key, {"deleted": session_id})
+                return await self.delete_locked(change)
 
     async def delete_locked(self, change: Change) -> list[str]:
         """Deletes a locked session; returns as `delete`."""
         connection, session_id = change.connection, change.session.id
         query = select(tables.candidates.c.image_hash).where(tables.candidates.c.session_id == session_id)
         hashes = [one for one in (await connection.execute(query)).scalars() if one]
+        await race_entries.deleted(connection, session_id, now=change.now)
         await connection.execute(delete(tables.sessions).where(tables.sessions.c.id == session_id))
         await connection.execute(select(func.pg_notify(EVENTS_CHANNEL, session_id)))
         return [change.session.target.content_hash, *hashes]

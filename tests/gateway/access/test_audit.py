@@ -1,7 +1,8 @@
-"""The audit log, and that secrets and prompts stay out of logs."""
+"""The audit log, and that secrets and prompts stay out of logs and traces."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -14,9 +15,11 @@ import pytest
 from likeness.gateway.v1 import admin_service_pb2 as pb
 from likeness.gateway.v1 import image_service_pb2, session_service_pb2
 from likeness.gateway.v1.admin_service_pb2_grpc import AdminServiceStub
+from services.common import tracing
 from services.common.telemetry import configure_logging
 from services.gateway.access.caller import Scope
 from services.gateway.store.database import Database
+from tests.collector import Collector
 from tests.gateway.access.keys import Keys, bearer, refusal
 from tests.gateway.conftest import Gateway, Parts, clear, running
 
@@ -65,10 +68,12 @@ async def test_page_token_of_another_list(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("log_prompts", [False, True])
-async def test_no_secret_in_logs_and_prompts_only_when_asked(
-    database_url: str, capfd: pytest.CaptureFixture[str], log_prompts: bool
+async def test_no_secret_in_logs_and_traces_and_prompts_only_when_asked(
+    database_url: str, capfd: pytest.CaptureFixture[str], collector: Collector, log_prompts: bool
 ) -> None:
     configure_logging("gateway", "DEBUG")
+    tracing.start("gateway", collector.endpoint)
+    known = len(collector.text)
     try:
         async with running(database_url, Parts(), require_keys=True, log_prompts=log_prompts) as gateway:
             admin = await Keys(gateway.server).make("ops", Scope.ADMIN)
@@ -85,11 +90,13 @@ async def test_no_secret_in_logs_and_prompts_only_when_asked(
             await refusal(admins.ListKeys(pb.ListKeysRequest(page_size=-1), metadata=admin))
     finally:
         logging.getLogger().handlers.clear()
-    logged = "".join(capfd.readouterr())
+        await asyncio.to_thread(tracing.stop)
+    logged, traced = "".join(capfd.readouterr()), collector.text[known:]
     assert "key_created" in logged and "gateway_started" in logged
+    assert "ImageService/GenerateImages" in traced
     for text in (admin[0][1], made.key_text, rotated.key_text):
-        assert text.rpartition("_")[2] not in logged
-    assert ("private words" in logged) is log_prompts
+        assert text.rpartition("_")[2] not in logged + traced
+    assert ("private words" in logged, "private words" in traced) == (log_prompts, log_prompts)
     await clear(database_url)
 
 

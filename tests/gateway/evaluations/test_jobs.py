@@ -20,6 +20,7 @@ from services.gateway.evaluations.validation import SettingsInput
 from services.gateway.store.tables import manifest_parts
 from tests.gateway.conftest import Gateway, Parts, clear, running
 from tests.gateway.evaluations.manifesting import (
+    PAIRS,
     PROMPTED,
     State,
     create,
@@ -117,6 +118,47 @@ async def test_the_same_request_creates_one_job(gateway: Gateway) -> None:
     assert reason_of(caught.value)[1] == Reason.REQUEST_ID_REUSED.value
 
 
+async def test_create_again_is_answered_as_it_was_then(gateway: Gateway) -> None:
+    request = service_pb.CreateEvaluationRequest(
+        settings=PAIRS, manifest=pb.EvaluationManifest(data=jsonl([pair(0)])), request_id=str(uuid4())
+    )
+    first = await gateway.evaluations.CreateEvaluation(request)
+    await watched(gateway, first.evaluation.name)
+    await gateway.evaluations.DeleteEvaluation(service_pb.DeleteEvaluationRequest(name=first.evaluation.name))
+    # Nothing is looked at again: neither the metrics nor the manifest.
+    gateway.parts.scorer.failures += [UnavailableError(Reason.BACKEND_UNAVAILABLE, "away")] * 3
+    assert await gateway.evaluations.CreateEvaluation(request) == first
+    assert first.evaluation.state == State.STATE_PENDING
+
+
+async def test_cancel_and_delete_again_have_one_effect_and_one_answer(gateway: Gateway) -> None:
+    gateway.parts.generator.gate.clear()
+    name = await create(gateway, jsonl([prompted(0)]), PROMPTED)
+    cancel = service_pb.CancelEvaluationRequest(name=name, request_id=str(uuid4()))
+    together = await asyncio.gather(*(gateway.evaluations.CancelEvaluation(cancel) for _ in range(3)))
+    delete = service_pb.DeleteEvaluationRequest(name=name, request_id=str(uuid4()))
+    await asyncio.gather(*(gateway.evaluations.DeleteEvaluation(delete) for _ in range(3)))
+    assert all(one == together[0] for one in (*together, await gateway.evaluations.CancelEvaluation(cancel)))
+    assert together[0].evaluation.state == State.STATE_CANCELLED
+    for other in (
+        gateway.evaluations.CancelEvaluation(
+            service_pb.CancelEvaluationRequest(name=name, request_id=delete.request_id)
+        ),
+        gateway.evaluations.DeleteEvaluation(
+            service_pb.DeleteEvaluationRequest(name=name, request_id=cancel.request_id)
+        ),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await other
+        assert reason_of(caught.value) == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED")
+
+
+async def test_a_personal_metric_that_nobody_has_is_refused(gateway: Gateway) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await create(gateway, jsonl([pair(0)]), pb.EvaluationSettings(metrics=["clpips:nobody"]))
+    assert reason_of(caught.value) == (grpc.StatusCode.NOT_FOUND, "PROFILE_NOT_FOUND")
+
+
 async def test_watching_goes_on_from_any_offset(gateway: Gateway) -> None:
     name = await create(gateway, jsonl(pair(n) for n in range(250)))
     _, all_results = await watched(gateway, name)
@@ -187,8 +229,7 @@ async def test_another_gateway_goes_on_with_the_job_of_one_that_died(database_ur
         # It dies with its leases: nothing is given back.
         runners = [one.server.evaluations.jobs for one in (first, second)]
         (dead,) = (one for one in runners if one._tasks)
-        assert dead._ticker is not None
-        dead._ticker.cancel()
+        await dead._ticker.close()
         for _, task in dead._tasks.values():
             task.cancel()
         survivor = second if dead is first.server.evaluations.jobs else first

@@ -14,7 +14,7 @@ from likeness.types.v1 import score_pb2
 from services.common.errors import InvalidInputError
 from services.gateway.domain import ItemError, Score
 from services.gateway.evaluations.model import EvaluatedImage
-from services.gateway.evaluations.reports import ItemValues, figures_of, item_values
+from services.gateway.evaluations.reports import ItemValues, figures, figures_of, item_values
 from tests.gateway.conftest import TARGET, Gateway
 from tests.gateway.doubles import likeness
 from tests.gateway.evaluations.manifesting import create, jsonl, pair, watched
@@ -105,6 +105,19 @@ def test_groups_come_in_order_all_items_first() -> None:
     ]
     absent = [one for one in report.means if one.metric == "absent"]
     assert absent and all(one.interval is None and one.failed_count for one in absent)
+
+
+def test_nothing_is_done_for_pairs_of_group_and_system_that_no_item_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str, str]] = []
+    monkeypatch.setattr(figures, "_mean", lambda _, *place: asked.append(place))
+    figures_of([ItemValues("i", f"g{number}", f"s{number}", {"m": 1.0}) for number in range(50)], ["m"])
+    assert sorted(asked) == sorted(("m", group, f"s{n}") for n in range(50) for group in ("", f"g{n}"))
+
+
+def test_an_error_names_some_systems_of_many() -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        figures_of([ItemValues("i", "", f"s{number:03}", {"m": 1.0}) for number in range(1000)], ["m"], "none")
+    assert "s009 and 990 more" in caught.value.message and "s010" not in caught.value.message
 
 
 def test_a_baseline_that_is_no_system_is_refused() -> None:

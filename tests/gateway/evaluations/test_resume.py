@@ -8,8 +8,9 @@ import grpc
 import pytest
 
 from likeness.gateway.v1 import evaluation_pb2 as pb
+from likeness.gateway.v1 import evaluation_service_pb2 as service_pb
 from likeness.types.v1 import image_pb2
-from services.common.errors import Reason, UnavailableError
+from services.common.errors import PreconditionError, Reason, UnavailableError
 from tests.gateway.conftest import Gateway, Parts, clear, running
 from tests.gateway.evaluations.streaming import COLORS, evaluate, item, refused, streaming
 from tests.gateway.failures import reason_of
@@ -144,14 +145,34 @@ async def test_two_gateways_share_an_evaluation(gateway: Gateway, database_url: 
     async with running(database_url, Parts()) as other, streaming(gateway) as first:
         await first.send(*(item(n) for n in range(10)))
         await first.stored(10)
+        (held,) = gateway.server.evaluations.streams._streams
         async with streaming(other, first.name) as second:
-            # The newest stream has it: what the older one finishes now is stored by nobody.
-            await first.send(item(10))
+            # The newest stream has it: the older one ends, although nothing happens on it, and what it might still
+            # finish is stored by nobody.
             error = await first.failure()
             assert reason_of(error) == (grpc.StatusCode.FAILED_PRECONDITION, "EVALUATION_TAKEN_OVER")
+            with pytest.raises(PreconditionError) as late:
+                await held._evaluations.add_results(held.opened.hold, [], committed_offset=11)
+            assert late.value.reason is Reason.EVALUATION_TAKEN_OVER
             await second.send(*(item(n) for n in range(10, 20)))
             results = await second.finished()
     assert [one.offset for one in results] == list(range(10, 20)) and not any(one.replayed for one in results)
+
+
+@pytest.mark.parametrize(
+    ("method", "reason"), [("CancelEvaluation", "EVALUATION_NOT_OPEN"), ("DeleteEvaluation", "EVALUATION_NOT_FOUND")]
+)
+async def test_an_idle_stream_learns_that_its_evaluation_is_no_more(
+    gateway: Gateway, database_url: str, method: str, reason: str
+) -> None:
+    async with running(database_url, Parts()) as other, streaming(gateway) as stream, streaming(gateway) as beside:
+        await stream.send(item(0))
+        await stream.stored(1)
+        request = getattr(service_pb, f"{method}Request")(name=stream.name)
+        await getattr(other.evaluations, method)(request)
+        assert reason_of(await stream.failure())[1] == reason
+        await beside.send(item(0))
+        assert len(await beside.finished()) == 1
 
 
 async def test_a_gateway_that_dies_is_followed_by_another(database_url: str) -> None:

@@ -97,8 +97,8 @@ class Store:
 
     async def take_up(self, owner: str = "next") -> Lease:
         """The lease of the one session that waits for a gateway."""
-        (lease,) = await self.leases.claim(owner, (), 10)
-        return lease
+        (claimed,) = await self.leases.claim(owner, (), 10)
+        return claimed.lease
 
     def machine(self, lease: Lease, runs: Any = None) -> Machine:
         """A machine with the doubles."""

@@ -36,8 +36,7 @@ async def test_gateway_that_stops_hands_its_loops_over(database_url: str, parts:
 async def test_gateway_that_vanishes_loses_its_loops_to_the_other(gateway: Gateway, database_url: str) -> None:
     name = await held(gateway)
     # As after SIGKILL: no release, no more heartbeats, and the lease runs out.
-    assert gateway.server.runner._ticker is not None
-    gateway.server.runner._ticker.cancel()
+    await gateway.server.runner._ticker.close()
     await execute(database_url, "UPDATE sessions SET lease_expire_time = now() - interval '1 second'")
     async with running(database_url, Parts(objects=gateway.parts.objects)) as other:
         assert (await other.finished(name)).session.state == SUCCEEDED

@@ -16,12 +16,14 @@ from likeness import AsyncClient, CandidateGenerated, Event, RetryPolicy, Sessio
 from likeness.gateway.v1 import catalog_service_pb2, catalog_service_pb2_grpc
 from reliability.deployment import Deployment
 from reliability.loops import PATIENT
+from reliability.parts import wake
 from tests.faults.watching import check_whole, followed, started
 from tests.gateway.failures import reason_of
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.timeout(180),
+    # Starting and mending real processes on a busy machine is most of it.
+    pytest.mark.timeout(420),
     pytest.mark.asyncio(loop_scope="package"),
 ]
 
@@ -58,38 +60,42 @@ async def test_killed_gateways_loops_go_on_within_ten_seconds(deployment: Deploy
 
 
 async def test_gateway_that_sleeps_through_its_lease_writes_nothing_when_it_wakes(
-    deployment: Deployment, client: AsyncClient
+    deployment: Deployment,
 ) -> None:
-    asleep = deployment.parts["gateway-1"].process
-    assert asleep is not None
-    session = await started(client, rounds=2, steps=20)
-    async with AsyncClient(deployment.address(1), retry=PATIENT) as other:
-        awake: list[bool] = []
-
-        async def sleep() -> None:
-            os.kill(asleep.pid, signal.SIGSTOP)
-
-        async def wake() -> None:
-            # The other gateway runs the loop; the first still believes that it does, and has a picture waiting.
-            os.kill(asleep.pid, signal.SIGCONT)
-            awake.append(True)
-
-        seen = []
-        async for event in other.watch(session, until_idle=True):
-            if event.sequence:
-                seen.append(event)
-            made = sum(isinstance(one.body, CandidateGenerated) for one in seen)
-            if event.sequence and isinstance(event.body, CandidateGenerated) and made == 1:
-                await sleep()
-            if event.sequence and isinstance(event.body, CandidateGenerated) and made == 2 and not awake:
-                await wake()
-        await check_whole(other, session, seen, rounds=2)
-    assert session.id in "".join(_lines(deployment, "gateway-2", "run_taken_up"))
-    await deployment.gateways[0].wait_health("SERVING")
-    # It is of use again.
-    async with AsyncClient(deployment.gateways[0].address, retry=PATIENT) as first:
+    sleeper, heir = deployment.gateways
+    # Each by its own address: a client of both may talk to either, and a watch on the one that sleeps is silent.
+    async with AsyncClient(sleeper.address, retry=PATIENT) as first, AsyncClient(heir.address, retry=PATIENT) as other:
+        # More pictures than the generator paints at once: some are still to come when the first is seen.
+        session = await started(first, rounds=2, candidates=12, steps=40)
+        seen: list[Event] = []
+        try:
+            async for event in other.watch(session, until_idle=True):
+                if event.sequence:
+                    seen.append(event)
+                if not isinstance(event.body, CandidateGenerated):
+                    continue
+                if sum(isinstance(one.body, CandidateGenerated) for one in seen) == 1:
+                    assert sleeper.process is not None
+                    os.kill(sleeper.process.pid, signal.SIGSTOP)
+                elif _times(deployment, heir.name, "run_taken_up", {session.id}):
+                    # The other runs the loop; this one still believes that it does, and has pictures waiting.
+                    wake(sleeper)
+        finally:
+            wake(sleeper)
+        await check_whole(other, session, seen, rounds=2, candidates=12)
+        assert len(_times(deployment, heir.name, "run_taken_up", {session.id})) == 1
+        await sleeper.wait_health("SERVING")
+        # It is of use again.
         again = await started(first)
         await check_whole(first, again, await followed(first, again))
+
+
+async def test_what_a_test_left_asleep_is_woken_for_the_next(deployment: Deployment) -> None:
+    for part in (*deployment.gateways, deployment.parts["scorer"]):
+        assert part.process is not None
+        os.kill(part.process.pid, signal.SIGSTOP)
+    await deployment.mend()
+    assert [await one.health() for one in deployment.gateways] == ["SERVING", "SERVING"]
 
 
 async def test_drained_gateway_hands_everything_over_under_load(deployment: Deployment, client: AsyncClient) -> None:

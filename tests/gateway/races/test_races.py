@@ -162,6 +162,19 @@ async def test_a_deleted_session_is_counted_as_deleted(gateway: Gateway) -> None
     assert after.table.duels[0].difference.count == 1 and not after.table.duels[0].HasField("t_test_p")
 
 
+async def test_a_race_ends_with_the_last_of_its_paused_sessions_that_are_deleted(gateway: Gateway) -> None:
+    gateway.parts.generator.gate.clear()
+    race = await create(gateway, targets=1)
+    watch = aiter(gateway.races.WatchRace(pb.WatchRaceRequest(name=race.name)))
+    await anext(watch)
+    for entry in (await gateway.races.GetRace(pb.GetRaceRequest(name=race.name))).entries:
+        await gateway.stub.PauseLoop(sessions.PauseLoopRequest(name=entry.session, at_once=True))
+        await gateway.stub.DeleteSession(sessions.DeleteSessionRequest(name=entry.session))
+    last = [one async for one in watch][-1].race
+    assert last.state == race_pb2.Race.STATE_FINISHED and last.HasField("end_time")
+    assert [one.deleted_count for one in last.progress] == [1, 1]
+
+
 async def test_races_are_listed_over_pages_newest_first(gateway: Gateway) -> None:
     made = [(await create(gateway, targets=1, display_name=f"race {number}")).name for number in range(3)]
     for name in made:

@@ -15,6 +15,9 @@ from services.gateway.store.database import IDLE_TRANSACTION_SECONDS, Database
 
 pytestmark = pytest.mark.integration
 
+LOCK = text("LOCK TABLE sessions IN EXCLUSIVE MODE")
+IDLE = "services.gateway.store.database.IDLE_TRANSACTION_SECONDS"
+
 
 async def test_no_server() -> None:
     database = Database("postgresql+asyncpg://postgres@127.0.0.1:1/none")
@@ -76,18 +79,57 @@ async def test_defects_are_not_taken_for_an_outage(database_url: str) -> None:
 
 async def test_locks_of_a_gateway_that_freezes_in_a_transaction_are_freed(database_url: str) -> None:
     frozen, other = Database(database_url), Database(database_url)
-    lock = text("LOCK TABLE sessions IN EXCLUSIVE MODE")
     with pytest.raises(UnavailableError) as caught:
         async with frozen.transaction() as connection:
             shown = await connection.execute(text("SHOW idle_in_transaction_session_timeout"))
             assert shown.scalar_one() == f"{IDLE_TRANSACTION_SECONDS}s"
             await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 200"))
-            await connection.execute(lock)
+            await connection.execute(LOCK)
             # It does nothing while the other waits for the lock, and finds out when it wakes up.
-            async with other.transaction() as waiting:
-                await waiting.execute(lock)
+            await _locked(other)
             await connection.execute(text("SELECT 1"))
     assert caught.value.reason is Reason.DATABASE_UNAVAILABLE
     await frozen.check()
     await frozen.close()
     await other.close()
+
+
+async def test_locks_of_a_gateway_that_freezes_between_two_messages_of_a_statement_are_freed(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen, other = Database(database_url), Database(database_url)
+    with pytest.raises(UnavailableError) as caught:
+        async with frozen.transaction() as connection:
+            await connection.execute(LOCK)
+            raw = (await connection.get_raw_connection()).driver_connection
+            assert raw is not None
+            await raw.prepare("SELECT 1")
+            # Here it sleeps: the server has the statement and waits to be told to run it.
+            waiting = asyncio.create_task(_locked(other))
+            while not await _count(other, "wait_event_type = 'Lock'"):
+                await asyncio.sleep(0.01)
+            assert await _count(other, "state = 'active' AND wait_event = 'ClientRead'") == 1
+            monkeypatch.setattr(IDLE, 3600.0)
+            await other.end_frozen()
+            assert not waiting.done()
+            monkeypatch.setattr(IDLE, 0.0)
+            await other.end_frozen()
+            # In the middle of a statement too, but what that waited for was the lock.
+            await waiting
+            await connection.execute(text("SELECT 2"))
+    assert caught.value.reason is Reason.DATABASE_UNAVAILABLE
+    await frozen.check()
+    await frozen.close()
+    await other.close()
+
+
+async def _locked(database: Database) -> None:
+    async with database.transaction() as connection:
+        await connection.execute(LOCK)
+
+
+async def _count(database: Database, which: str) -> int:
+    """Connections to this database of which this holds."""
+    query = f"SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND {which}"
+    async with database.query() as connection:
+        return int((await connection.execute(text(query))).scalar_one())

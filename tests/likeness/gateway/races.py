@@ -85,18 +85,28 @@ class RaceServicer(race_service_pb2_grpc.RaceServiceServicer):
             await asyncio.sleep(0)
 
     async def CancelRace(self, request, context):
-        race = await self._find("CancelRace", request, context)
-        if race.state != r.Race.STATE_RUNNING:
-            await fail(context, Fault(PRECONDITION, "RACE_NOT_RUNNING", "the race is not running", "name"))
-        for one in race.progress:
-            one.cancelled_count, one.running_count = one.running_count, 0
-        race.state = r.Race.STATE_CANCELLED
-        race.end_time.GetCurrentTime()
-        return p.CancelRaceResponse(race=race)
+        fault = self._world.faults.next("CancelRace", context)
+        if request.request_id not in self._world.answers:
+            race = await self._known(request, context)
+            if race.state != r.Race.STATE_RUNNING:
+                await fail(context, Fault(PRECONDITION, "RACE_NOT_RUNNING", "the race is not running", "name"))
+            for one in race.progress:
+                one.cancelled_count, one.running_count = one.running_count, 0
+            race.state = r.Race.STATE_CANCELLED
+            race.end_time.GetCurrentTime()
+            self._world.answers[request.request_id] = r.Race.FromString(race.SerializeToString())
+        if fault:
+            await fail(context, fault)
+        return p.CancelRaceResponse(race=self._world.answers[request.request_id])
 
     async def DeleteRace(self, request, context):
-        race = await self._find("DeleteRace", request, context)
-        del self._world.races[race.name]
+        fault = self._world.faults.next("DeleteRace", context)
+        if request.request_id not in self._world.answers:
+            race = await self._known(request, context)
+            del self._world.races[race.name]
+            self._world.answers[request.request_id] = race.name
+        if fault:
+            await fail(context, fault)
         return p.DeleteRaceResponse()
 
     async def _find(self, method: str, request, context) -> r.Race:

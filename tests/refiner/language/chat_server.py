@@ -32,9 +32,17 @@ class Raw:
     """Answer with this HTTP body instead of a completion."""
 
     body: str
+    gzipped: bool = False
 
 
-Answer = str | dict[str, Any] | Status | Slow | Raw
+@dataclass
+class Endless:
+    """Answer with a body that does not end by itself."""
+
+    code: int = 200
+
+
+Answer = str | dict[str, Any] | Status | Slow | Raw | Endless
 Script = list[Answer] | Callable[[dict[str, Any]], Answer]
 
 
@@ -46,8 +54,10 @@ class ChatServer:
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     base_url: str = ""
+    cut_off: int = 0
+    """Answers whose reader left before their end."""
 
-    async def complete(self, request: web.Request) -> web.Response:
+    async def complete(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/chat/completions."""
         self.requests.append(await request.json())
         self.headers.append(dict(request.headers))
@@ -57,14 +67,29 @@ class ChatServer:
             answer = "{}"
         if isinstance(answer, Status):
             return web.Response(status=answer.code, text=answer.body, content_type="application/json")
+        if isinstance(answer, Endless):
+            return await self._endless(request, answer)
         if isinstance(answer, Raw):
-            return web.Response(text=answer.body, content_type="application/json")
+            response = web.Response(text=answer.body, content_type="application/json")
+            if answer.gzipped:
+                response.enable_compression(web.ContentCoding.gzip)
+            return response
         content = answer if isinstance(answer, str) else json.dumps(answer)
         message = {"role": "assistant", "content": content}
         choices = [{"index": 0, "finish_reason": "stop", "message": message}]
         return web.json_response(
             {"id": "1", "object": "chat.completion", "created": 0, "model": "test", "choices": choices}
         )
+
+    async def _endless(self, request: web.Request, answer: Endless) -> web.StreamResponse:
+        response = web.StreamResponse(status=answer.code, headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        try:
+            while True:
+                await response.write(b" " * 65536)
+        except ConnectionError:
+            self.cut_off += 1
+            return response
 
     def _next(self) -> Answer:
         if callable(self.script):

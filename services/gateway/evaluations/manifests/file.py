@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import BinaryIO, Self, cast
 
+from services.common.errors import Reason, UnavailableError
 from services.common.settings import MEBIBYTE
 from services.gateway.evaluations.manifests.reading import Format, read_manifest
 from services.gateway.evaluations.model import EvaluationItem, ItemResult
@@ -35,8 +36,12 @@ class ManifestFile:
         self._file.close()
 
     async def append(self, part: bytes) -> None:
-        """Writes the next part."""
-        await asyncio.to_thread(self._file.write, part)
+        """Writes the next part. Raises UnavailableError if this machine's disk does not take it."""
+        try:
+            await asyncio.to_thread(self._file.write, part)
+        except OSError as error:
+            message = "the manifest does not fit on this gateway's disk"
+            raise UnavailableError(Reason.OBJECT_STORE_UNAVAILABLE, message) from error
 
     async def count(self) -> int:
         """Items, bad ones included; reads the file to its end, so that a fault anywhere in it is found."""

@@ -12,6 +12,8 @@ from services.gateway.evaluations.reports.values import ItemValues
 
 ALL = ""
 """Name of the group of all items together."""
+MAX_TOLD = 10
+"""Systems that an error names."""
 
 Pairs = Mapping[tuple[str, str], float]
 """Values by group and item_id; an item_id that comes several times has the mean."""
@@ -56,15 +58,16 @@ class _Table:
 
     def __init__(self, metrics: Sequence[str]) -> None:
         self.metrics = metrics
-        self.systems: set[str] = set()
-        self.groups: set[str] = set()
         self.lower_is_better: set[str] = set()
+        # Both ways, so that nothing looks at pairs that no item has: groups and systems may be as many as items.
+        self._groups_of: defaultdict[str, set[str]] = defaultdict(set)
+        self._systems_in: defaultdict[str, set[str]] = defaultdict(set)
         self._values: defaultdict[tuple[str, str, str], dict[str, list[float]]] = defaultdict(dict)
         self._failed: defaultdict[tuple[str, str, str], int] = defaultdict(int)
 
     def add(self, item: ItemValues) -> None:
-        self.systems.add(item.system)
-        self.groups.add(item.group)
+        self._groups_of[item.system].add(item.group)
+        self._systems_in[item.group].add(item.system)
         self.lower_is_better |= item.lower_is_better
         for metric in self.metrics:
             place = (metric, item.group, item.system)
@@ -73,26 +76,35 @@ class _Table:
             else:
                 self._failed[place] += 1
 
-    def shown_groups(self) -> Iterator[str]:
-        yield ALL
-        yield from sorted(group for group in self.groups if group != ALL)
+    @property
+    def systems(self) -> list[str]:
+        """All systems by name."""
+        return sorted(self._groups_of)
+
+    def shown(self) -> Iterator[tuple[str, str, list[str]]]:
+        """Metrics and groups in the order of the report, and the systems that have items there."""
+        groups = sorted(group for group in self._systems_in if group != ALL)
+        for metric in self.metrics:
+            yield metric, ALL, self.systems
+            for group in groups:
+                yield metric, group, sorted(self._systems_in[group])
 
     def values(self, metric: str, group: str, system: str) -> list[float]:
-        found = (self._values[metric, one, system] for one in self._within(group))
+        found = (self._values.get((metric, one, system), {}) for one in self._within(group, system))
         return [value for by_id in found for values in by_id.values() for value in values]
 
     def pairs(self, metric: str, group: str, system: str) -> Pairs:
         return {
             (one, item_id): sum(values) / len(values)
-            for one in self._within(group)
-            for item_id, values in self._values[metric, one, system].items()
+            for one in self._within(group, system)
+            for item_id, values in self._values.get((metric, one, system), {}).items()
         }
 
     def failed(self, metric: str, group: str, system: str) -> int:
-        return sum(self._failed[metric, one, system] for one in self._within(group))
+        return sum(self._failed.get((metric, one, system), 0) for one in self._within(group, system))
 
-    def _within(self, group: str) -> Iterable[str]:
-        return self.groups if group == ALL else (group,)
+    def _within(self, group: str, system: str) -> Iterable[str]:
+        return self._groups_of.get(system, ()) if group == ALL else (group,)
 
 
 def figures_of(items: Iterable[ItemValues], metrics: Sequence[str], baseline: str = "") -> Report:
@@ -109,21 +121,25 @@ def figures_of(items: Iterable[ItemValues], metrics: Sequence[str], baseline: st
     table = _Table(metrics)
     for item in items:
         table.add(item)
-    systems = sorted(table.systems)
-    if baseline and baseline not in table.systems:
-        raise InvalidInputError(
-            "baseline", f"{baseline[:200]!r} is no system", allowed=", ".join(systems) or "none yet"
-        )
+    systems = table.systems
+    if baseline and baseline not in systems:
+        raise InvalidInputError("baseline", f"{baseline[:200]!r} is no system", allowed=_told(systems))
     baseline = baseline or next(iter(systems), "")
-    places = [(metric, group, system) for metric in metrics for group in table.shown_groups() for system in systems]
-    return Report(
-        means=tuple(mean for place in places if (mean := _mean(table, *place))),
-        comparisons=tuple(
-            found
-            for metric, group, system in places
-            if system != baseline and (found := _comparison(table, metric, group, baseline, system))
-        ),
-    )
+    means: list[Mean] = []
+    comparisons: list[Comparison] = []
+    for metric, group, present in table.shown():
+        means += [mean for system in present if (mean := _mean(table, metric, group, system))]
+        theirs = table.pairs(metric, group, baseline)
+        others = (system for system in present if system != baseline)
+        comparisons += [
+            one for system in others if (one := _comparison(table, metric, group, baseline, system, theirs))
+        ]
+    return Report(tuple(means), tuple(comparisons))
+
+
+def _told(systems: Sequence[str]) -> str:
+    more = f" and {len(systems) - MAX_TOLD:,} more" if len(systems) > MAX_TOLD else ""
+    return ", ".join(systems[:MAX_TOLD]) + more or "none yet"
 
 
 def _mean(table: _Table, metric: str, group: str, system: str) -> Mean | None:
@@ -134,8 +150,8 @@ def _mean(table: _Table, metric: str, group: str, system: str) -> Mean | None:
     return Mean(group, system, metric, higher_is_better, failed, mean_interval(values) if values else None)
 
 
-def _comparison(table: _Table, metric: str, group: str, baseline: str, system: str) -> Comparison | None:
-    ours, theirs = table.pairs(metric, group, system), table.pairs(metric, group, baseline)
+def _comparison(table: _Table, metric: str, group: str, baseline: str, system: str, theirs: Pairs) -> Comparison | None:
+    ours = table.pairs(metric, group, system)
     both = sorted(ours.keys() & theirs.keys())
     if not both:
         return None
