@@ -84,6 +84,10 @@ class OpenCalls:
                     # Without the database nobody gets in anew; what is open was let in when there was one.
                     log.warning("open_calls_not_checked", reason=error.reason.value)
                     continue
+                except Exception:
+                    # Whatever it is, keys that end later must be seen to.
+                    log.exception("open_calls_not_checked")
+                    continue
                 if standing.ended is not None:
                     self._end(key_id, standing.ended)
                 elif standing.seconds_left is not None:
