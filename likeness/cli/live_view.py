@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 
@@ -11,7 +12,7 @@ from rich.live import Live
 from likeness.cli.output import Output
 
 
-class LiveView:
+class LiveView(ABC):
     """A view with a live region inside its `with` block, where there is a terminal and no --json.
 
     Args:
@@ -27,9 +28,9 @@ class LiveView:
         self._frames_per_second = frames_per_second
         self._transient = transient
 
+    @abstractmethod
     def _region(self) -> RenderableType:
         """What the region shows now."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         if not self._output.json and self._output.console.is_terminal:
