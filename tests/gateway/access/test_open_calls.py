@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
 import pytest
+from PIL import Image
 
 from likeness.gateway.v1 import evaluation_service_pb2, image_service_pb2, race_service_pb2
 from likeness.gateway.v1 import session_service_pb2 as pb
@@ -146,8 +148,11 @@ async def test_a_caller_who_reads_slowly_is_told_too(
     closed: Gateway, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its call ends while an answer is being written: the status comes behind what was sent."""
-    # Larger than what gRPC takes for a caller who does not read.
-    monkeypatch.setattr(doubles, "SIZE", (200, 200))
+    # 4 x 6 MB: more than gRPC takes for a caller who does not read, however wide it opens its window.
+    noise = Image.effect_noise((2000, 1000), 200).convert("RGB")
+    large = io.BytesIO()
+    noise.save(large, "PNG", compress_level=0)
+    monkeypatch.setattr(doubles, "draw", lambda prompt, seed: large.getvalue())
     id_, text = await keys.make_text()
     request = image_service_pb2.GenerateImagesRequest(prompt="rgb 1 2 3", count=4)
     call = closed.images.GenerateImages(request, metadata=bearer(text))
