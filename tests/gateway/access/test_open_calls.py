@@ -152,7 +152,7 @@ async def test_a_caller_who_reads_slowly_is_told_too(
     noise = Image.effect_noise((2000, 1000), 200).convert("RGB")
     large = io.BytesIO()
     noise.save(large, "PNG", compress_level=0)
-    monkeypatch.setattr(doubles, "draw", lambda prompt, seed: large.getvalue())
+    monkeypatch.setattr(doubles, "draw", lambda *_: large.getvalue())
     id_, text = await keys.make_text()
     request = image_service_pb2.GenerateImagesRequest(prompt="rgb 1 2 3", count=4)
     call = closed.images.GenerateImages(request, metadata=bearer(text))
