@@ -18,7 +18,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from services.common import telemetry
-from services.common.errors import LikenessError, Reason, UnavailableError
+from services.common.errors import InvalidInputError, LikenessError, NotFoundError, Reason, UnavailableError
 from services.gateway.cache_keys import CacheKey, V
 
 SOCKET_TIMEOUT_SECONDS = 1.0
@@ -84,7 +84,7 @@ class VectorCache:
                 found |= await self._lead(own, compute)
             for key, future in joined.items():
                 vector = await asyncio.shield(future)
-                # None: the caller that was computing it was cancelled; the next turn of the loop takes over.
+                # None: whoever was computing it has no answer for this key; the next turn of the loop takes over.
                 if vector is not None:
                     _lookups.labels("joined").inc()
                     found[key] = vector
@@ -123,8 +123,10 @@ class VectorCache:
         try:
             found = await self._find_or_compute(keys, compute)
         except BaseException as error:
+            # One key's picture may be at fault: who waits for another of them asks for that by itself.
+            is_mixed = len(keys) > 1 and isinstance(error, InvalidInputError | NotFoundError)
             for future in futures.values():
-                if isinstance(error, LikenessError):
+                if isinstance(error, LikenessError) and not is_mixed:
                     future.set_exception(error)
                     future.exception()  # it may have no one waiting, which is no defect
                 else:

@@ -163,7 +163,7 @@ class EvaluationServiceServicer:
 
     def GetEvaluationReport(self, request, context):
         """Figures of what has a result, also while it runs. Errors: INVALID_ARGUMENT (baseline), NOT_FOUND
-        (EVALUATION_NOT_FOUND).
+        (EVALUATION_NOT_FOUND), FAILED_PRECONDITION (REPORT_TOO_LARGE: too many groups, systems and metrics for one report).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -80,7 +80,7 @@ class EvaluationServiceStub:
     """
     GetEvaluationReport: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.GetEvaluationReportRequest, _evaluation_service_pb2.GetEvaluationReportResponse]
     """Figures of what has a result, also while it runs. Errors: INVALID_ARGUMENT (baseline), NOT_FOUND
-    (EVALUATION_NOT_FOUND).
+    (EVALUATION_NOT_FOUND), FAILED_PRECONDITION (REPORT_TOO_LARGE: too many groups, systems and metrics for one report).
     """
     DeleteEvaluation: _grpc.UnaryUnaryMultiCallable[_evaluation_service_pb2.DeleteEvaluationRequest, _evaluation_service_pb2.DeleteEvaluationResponse]
     """Deletes an evaluation with its results; one that has not ended is stopped. Errors: NOT_FOUND (EVALUATION_NOT_FOUND),
@@ -139,7 +139,7 @@ class EvaluationServiceAsyncStub(EvaluationServiceStub):
     """
     GetEvaluationReport: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.GetEvaluationReportRequest, _evaluation_service_pb2.GetEvaluationReportResponse]  # type: ignore[assignment]
     """Figures of what has a result, also while it runs. Errors: INVALID_ARGUMENT (baseline), NOT_FOUND
-    (EVALUATION_NOT_FOUND).
+    (EVALUATION_NOT_FOUND), FAILED_PRECONDITION (REPORT_TOO_LARGE: too many groups, systems and metrics for one report).
     """
     DeleteEvaluation: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.DeleteEvaluationRequest, _evaluation_service_pb2.DeleteEvaluationResponse]  # type: ignore[assignment]
     """Deletes an evaluation with its results; one that has not ended is stopped. Errors: NOT_FOUND (EVALUATION_NOT_FOUND),
@@ -243,7 +243,7 @@ class EvaluationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_evaluation_service_pb2.GetEvaluationReportResponse, _abc.Awaitable[_evaluation_service_pb2.GetEvaluationReportResponse]]:
         """Figures of what has a result, also while it runs. Errors: INVALID_ARGUMENT (baseline), NOT_FOUND
-        (EVALUATION_NOT_FOUND).
+        (EVALUATION_NOT_FOUND), FAILED_PRECONDITION (REPORT_TOO_LARGE: too many groups, systems and metrics for one report).
         """
 
     @_abc_1.abstractmethod

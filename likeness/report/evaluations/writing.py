@@ -33,7 +33,8 @@ def _facts(report: EvaluationReport) -> str:
     made = evaluation.settings
     pictures = f"; {made.images} pictures a prompt by {made.model}, seed {made.seed}" if made.makes_pictures else ""
     items = f"{evaluation.done_count:,}{total} items, {evaluation.failed_count:,} failed"
-    return f"{evaluation.state}: {items}{pictures}. {evaluation.update_time:%Y-%m-%d %H:%M} UTC"
+    why = f" ({evaluation.error.message})" if evaluation.error else ""
+    return f"{evaluation.state}{why}: {items}{pictures}. {evaluation.update_time:%Y-%m-%d %H:%M} UTC"
 
 
 def _page(report: EvaluationReport) -> str:

@@ -17,6 +17,7 @@ from services.common.statistics.agreement import (
 from services.common.statistics.bootstrap import BootstrapDifference, Statistic, paired_bootstrap
 from services.common.statistics.correlation import Spearman, average_ranks, counted_rho, spearman, spearman_rho
 from services.common.statistics.frequencies import ChiSquare, chi_square_uniform
+from services.common.statistics.moments import Moments
 from services.common.statistics.paired import MeanInterval, PairedComparison, mean_interval, paired_comparison
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "IccForm",
     "KooLiBand",
     "MeanInterval",
+    "Moments",
     "PairedComparison",
     "Spearman",
     "Statistic",

@@ -60,11 +60,22 @@ def mean_interval(values: ArrayLike) -> MeanInterval:
         InvalidInputError: no values, or one that is not finite.
     """
     found = _values(values, "values")
-    mean = float(found.mean())
-    if len(found) < 2:
-        return MeanInterval(mean, None, None, 1)
-    room = float(stats.t.isf(_TAIL, len(found) - 1)) * _standard_error(found)
-    return MeanInterval(mean, mean - room, mean + room, len(found))
+    return interval_around(float(found.mean()), _standard_error(found), len(found))
+
+
+def interval_around(mean: float, standard_error: float, n: int) -> MeanInterval:
+    """The interval of a mean of n values that has this standard error."""
+    if n < 2:
+        return MeanInterval(mean, None, None, n)
+    room = float(stats.t.isf(_TAIL, n - 1)) * standard_error
+    return MeanInterval(mean, mean - room, mean + room, n)
+
+
+def t_test_of(mean: float, standard_error: float, n: int) -> float | None:
+    """Two-sided p of the t-test that a mean of n values is 0; None where it is undefined."""
+    if n < 2 or standard_error == 0:
+        return None
+    return float(2 * stats.t.sf(abs(mean) / standard_error, n - 1))
 
 
 def paired_comparison(first: ArrayLike, second: ArrayLike, *, tie_epsilon: float = 0.0) -> PairedComparison:
@@ -87,7 +98,7 @@ def paired_comparison(first: ArrayLike, second: ArrayLike, *, tie_epsilon: float
     wins, losses = int((differences > tie_epsilon).sum()), int((differences < -tie_epsilon).sum())
     return PairedComparison(
         difference=mean_interval(differences),
-        t_p=_t_test(differences),
+        t_p=t_test_of(float(differences.mean()), _standard_error(differences), len(differences)),
         wilcoxon_p=_wilcoxon(differences),
         wins=wins,
         ties=len(differences) - wins - losses,
@@ -96,19 +107,13 @@ def paired_comparison(first: ArrayLike, second: ArrayLike, *, tie_epsilon: float
     )
 
 
-def _t_test(differences: NDArray[np.float64]) -> float | None:
-    if len(differences) < 2 or (error := _standard_error(differences)) == 0:
-        return None
-    return float(2 * stats.t.sf(abs(differences.mean()) / error, len(differences) - 1))
-
-
 def _wilcoxon(differences: NDArray[np.float64]) -> float | None:
     apart = differences[differences != 0]
     return float(stats.wilcoxon(apart).pvalue) if len(apart) else None
 
 
 def _standard_error(values: NDArray[np.float64]) -> float:
-    # Equal values have no spread, whatever rounding makes of their mean.
+    # Equal values have no spread, whatever rounding makes of their mean. Nor has a single one.
     return 0.0 if (values == values[0]).all() else float(values.std(ddof=1)) / math.sqrt(len(values))
 
 

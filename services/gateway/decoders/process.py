@@ -16,7 +16,7 @@ from services.gateway.decoders.messages import MAX_ANSWER_BYTES, READY, Facts, R
 START_SECONDS = 60.0
 """A busy machine takes its time to start Python."""
 _BUFFER_BYTES = 1024 * 1024
-_INHERITED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR")
+INHERITED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR")
 """Of the environment, which holds addresses and keys, a worker gets no more than it needs to start."""
 
 log = get_logger(__name__)
@@ -48,7 +48,7 @@ class DecoderProcess:
         ours, theirs = socket.socketpair()
         limits = self._limits
         command = [sys.executable, "-m", "services.gateway.decoders.worker"]
-        environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
         try:
             with theirs:
                 self._process = subprocess.Popen(

@@ -6,20 +6,22 @@ import asyncio
 import contextvars
 import uuid
 from contextlib import suppress
+from functools import partial
 
 from services.common.errors import (
+    DamagedObjectError,
     InternalError,
     InvalidInputError,
     LikenessError,
     LimitError,
     NotFoundError,
-    PreconditionError,
     Reason,
 )
 from services.common.telemetry import bind, counter, gauge, get_logger
 from services.gateway.domain import ItemError
-from services.gateway.evaluations.manifests import ManifestFile
+from services.gateway.evaluations.manifests import ManifestFile, part_field
 from services.gateway.evaluations.processing import ItemProcessor
+from services.gateway.evaluations.stored import read_whole
 from services.gateway.evaluations.stream import EvaluationStream
 from services.gateway.evaluations.window import Limits
 from services.gateway.store.evaluation_jobs import EvaluationJobRepository, Job
@@ -34,6 +36,7 @@ TICK_SECONDS = LEASE_SECONDS / 4
 WAIT_SECONDS = 600.0
 """A job whose tenant's day is used up tries again after this time at the latest: the quota may have been raised."""
 _RELEASE_SECONDS = 3.0
+_LOST = (Reason.EVALUATION_TAKEN_OVER, Reason.EVALUATION_NOT_OPEN, Reason.EVALUATION_NOT_FOUND)
 
 log = get_logger(__name__)
 _running = gauge("likeness_gateway_running_evaluations", "Evaluations with a manifest that this gateway works on.")
@@ -114,37 +117,48 @@ class JobRunner:
             try:
                 await self._evaluate(job)
                 _stopped.labels("succeeded").inc()
-            except (PreconditionError, NotFoundError) as error:
-                # Cancelled, deleted, or another gateway's: whatever it was is stored already.
-                log.info("evaluation_lost", reason=error.reason.value)
-            except LimitError as error:
-                await self._wait(job.hold, error)
-            except _UnreadableError as error:
-                await self._fail(job.hold, error.error)
             except LikenessError as error:
-                # What all items need does not answer. The job stays ours: the next look for work takes it up again.
-                log.warning("evaluation_interrupted", reason=error.reason.value)
-                await asyncio.sleep(TICK_SECONDS)
+                await self._stopped_by(error, job.hold)
             except Exception:
                 log.exception("evaluation_failed")
-                internal = InternalError()
-                await self._fail(job.hold, ItemError(internal.reason.value, internal.message))
+                await self._fail(job.hold, InternalError())
+
+    async def _stopped_by(self, error: LikenessError, hold: Hold) -> None:
+        if error.reason in _LOST:
+            # Cancelled, deleted, or another gateway's: whatever it was is stored already.
+            log.info("evaluation_lost", reason=error.reason.value)
+        elif error.reason is Reason.MANIFEST_UNREADABLE:
+            log.warning("evaluation_unreadable", field=error.field, detail=error.message)
+            await self._fail(hold, error)
+        elif isinstance(error, LimitError):
+            await self._wait(hold, error)
+        else:
+            # What all items need does not answer, and that may be this gateway's way to it.
+            log.warning("evaluation_interrupted", reason=error.reason.value)
+            await self._pause(hold)
 
     async def _evaluate(self, job: Job) -> None:
         evaluation = job.opened.evaluation
         with ManifestFile(job.manifest.format) as file:
-            try:
-                for part in job.manifest.parts:
-                    await file.append(await self._manifests.read_part(part))
-                if evaluation.total_count is None:
-                    await self._jobs.counted(job.hold, await file.count())
-            except (InvalidInputError, NotFoundError) as error:
-                raise _UnreadableError(error) from error
+            for index, part in enumerate(job.manifest.parts):
+                await file.append(await self._read_part(part, part_field(index)))
+            if evaluation.total_count is None:
+                await self._jobs.counted(job.hold, await file.count())
             stream = EvaluationStream(job.opened, Limits(), self._processor, self._evaluations, call_id=evaluation.id)
             done = {*job.opened.ahead}
             items = file.items(lambda offset: offset < evaluation.committed_offset or offset in done)
             async for _ in stream.run([one] async for one in items):
                 pass
+
+    async def _read_part(self, content_hash: str, field: str) -> bytes:
+        try:
+            return await read_whole(partial(self._manifests.read_part, content_hash))
+        except (DamagedObjectError, NotFoundError) as error:
+            # For good, unlike a store that is away.
+            problem = "is damaged" if isinstance(error, DamagedObjectError) else "is gone"
+            problem = f"part {content_hash} {problem} in the object store"
+            allowed = "parts that are whole: upload it again and create the evaluation again"
+            raise InvalidInputError(field, problem, allowed=allowed, reason=Reason.MANIFEST_UNREADABLE) from error
 
     async def _wait(self, hold: Hold, error: LimitError) -> None:
         """Leaves a job, whose tenant's day is used up, to whoever is free when it may go on."""
@@ -153,15 +167,16 @@ class JobRunner:
         with suppress(LikenessError):
             await self._jobs.wait(hold, ItemError(error.reason.value, error.message), seconds=seconds)
 
-    async def _fail(self, hold: Hold, error: ItemError) -> None:
+    async def _pause(self, hold: Hold) -> None:
+        """Leaves a job to whoever is free a little later, so that others go on that need something else."""
+        try:
+            await self._jobs.pause(hold, seconds=TICK_SECONDS)
+        except LikenessError:
+            # It is ours still, and taken up with the next look for work.
+            await asyncio.sleep(TICK_SECONDS)
+        asyncio.get_running_loop().call_later(TICK_SECONDS, self._ticker.wake)
+
+    async def _fail(self, hold: Hold, error: LikenessError) -> None:
         with suppress(LikenessError):
-            await self._jobs.fail(hold, error)
-        _stopped.labels("failed").inc()
-
-
-class _UnreadableError(Exception):
-    """The manifest as a whole cannot be read."""
-
-    def __init__(self, error: LikenessError) -> None:
-        super().__init__(error.message)
-        self.error = ItemError(Reason.MANIFEST_UNREADABLE.value, error.message, error.field)
+            await self._jobs.fail(hold, ItemError(error.reason.value, error.message, error.field))
+            _stopped.labels("failed").inc()

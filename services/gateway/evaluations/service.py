@@ -11,7 +11,7 @@ from services.common.errors import InvalidInputError, Reason, UnavailableError
 from services.common.settings import MEBIBYTE
 from services.gateway.evaluations.manifests import Format
 from services.gateway.evaluations.model import Evaluation, EvaluationState, ItemResult
-from services.gateway.evaluations.reports import Report, figures_of
+from services.gateway.evaluations.reports import Figures, Report, chosen_baseline
 from services.gateway.evaluations.streams import SettingsReader
 from services.gateway.evaluations.validation import MAX_OFFSET, SettingsInput
 from services.gateway.sessions import tokens, validation
@@ -25,6 +25,10 @@ from services.gateway.store.requests import RequestKey, RequestRepository
 
 MAX_PART_BYTES = 60 * MEBIBYTE
 MAX_PARTS = 1024
+
+MAX_REPORTS = 2
+"""Reports that one gateway makes at the same time: one of a million items takes a connection for some seconds. More
+wait."""
 
 _PAGE = 100
 _OPEN = (EvaluationState.PENDING, EvaluationState.RUNNING)
@@ -59,6 +63,7 @@ class EvaluationService:
         self._requests = requests
         self._settings = settings
         self._feed = feed
+        self._reports = asyncio.Semaphore(MAX_REPORTS)
 
     async def upload_part(self, tenant_id: str, data: bytes) -> str:
         """Stores a part of a manifest; returns its content hash."""
@@ -141,15 +146,20 @@ class EvaluationService:
         await self._results.delete(tenant_id, evaluation_id, key)
 
     async def report(self, tenant_id: str, evaluation_id: str, baseline: str) -> tuple[Evaluation, Report]:
-        """An evaluation, and the figures of what has a result.
+        """An evaluation, and the figures of what has a result, both of one moment.
 
         Raises:
             NotFoundError: EVALUATION_NOT_FOUND.
             InvalidInputError: baseline is no system.
+            PreconditionError: REPORT_TOO_LARGE.
         """
-        evaluation = await self._evaluations.get(tenant_id, evaluation_id)
-        items = [item async for item in self._results.values(tenant_id, evaluation_id)]
-        return evaluation, await asyncio.to_thread(figures_of, items, evaluation.settings.metrics, baseline)
+        async with self._reports, self._results.values(tenant_id, evaluation_id) as values:
+            known = bool(baseline) and await values.has_system(baseline)
+            chosen = chosen_baseline(baseline, await values.systems(), is_known=known)
+            figures = Figures(values.evaluation.settings.metrics, chosen)
+            async for page in values.pages():
+                await asyncio.to_thread(figures.add, page)
+            return values.evaluation, await asyncio.to_thread(figures.report)
 
     async def _parts(self, tenant_id: str, manifest: ManifestInput) -> tuple[str, ...]:
         if manifest.data is not None:

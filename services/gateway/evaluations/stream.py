@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from services.common.errors import ConflictError, InvalidInputError, LikenessError, LimitError, OutOfRangeError, Reason
+from services.common.errors import ConflictError, InvalidInputError, LikenessError, LimitError, Reason
 from services.common.telemetry import counter
-from services.gateway.evaluations import validation
+from services.gateway.evaluations.answers import Answer, Answers, Committed
+from services.gateway.evaluations.arrivals import Arrival, Arrivals
 from services.gateway.evaluations.ledger import Ledger
 from services.gateway.evaluations.model import EvaluationItem, EvaluationState, ItemResult, Prompts
 from services.gateway.evaluations.processing import MAX_BATCH, ItemProcessor, failed
@@ -31,34 +31,9 @@ MAX_PROMPT_ITEMS = 8
 """Items with prompts under way."""
 MAX_STORED = 512
 """Results in one transaction."""
-MAX_ANSWERS = 64
-"""Answers that are handed out together."""
 
 T = TypeVar("T")
 _items = counter("likeness_gateway_evaluation_items", "Items of evaluation streams, by how they ended.", ("result",))
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An item has an answer; `replayed` if it was stored before the item came (again)."""
-
-    result: ItemResult
-    replayed: bool = False
-
-
-@dataclass(frozen=True)
-class Committed:
-    """The committed offset rose."""
-
-    offset: int
-
-
-@dataclass
-class _Open:
-    """An item under way; `repeats` is how often it came again meanwhile."""
-
-    digest: bytes
-    repeats: int = 0
 
 
 class EvaluationStream:
@@ -88,13 +63,12 @@ class EvaluationStream:
         self._call_id = call_id
         self._ledger = Ledger(opened.evaluation.committed_offset, opened.ahead)
         self._window = Window(limits)
-        self._next_offset = self._ledger.committed
-        self._open: dict[int, _Open] = {}
+        self._arrivals = Arrivals(self._ledger)
         self._pictures: deque[EvaluationItem] = deque()
         self._prompts: deque[EvaluationItem] = deque()
         self._known: deque[EvaluationItem] = deque()
         self._results: deque[ItemResult] = deque()
-        self._answers: deque[Answer | Committed] = deque()
+        self._answers = Answers()
         self._running = {"pictures": 0, "prompts": 0, "known": 0, "store": 0}
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
@@ -119,13 +93,13 @@ class EvaluationStream:
             PreconditionError: EVALUATION_TAKEN_OVER or EVALUATION_NOT_OPEN.
             LimitError: QUOTA_EXCEEDED; what was under way is answered.
             UnavailableError: what items need does not answer, or the gateway shuts down; the caller goes on elsewhere.
-            LikenessError: whatever the items raise.
+            LikenessError: whatever the items raise; those before are answered.
         """
         self._start(partial(self._read, items))
         try:
             while True:
                 while self._answers:
-                    event = self._next_event()
+                    event = self._answers.take()
                     yield event
                     if not isinstance(event, Committed):
                         self._window.answered(len(event))
@@ -135,7 +109,7 @@ class EvaluationStream:
                     self._running["prompts"] or self._running["store"] or self._results
                 ):
                     raise self._limit
-                if self._read_all and not self._open and not self._known and not self._running["known"]:
+                if self._read_all and not self._arrivals and not self._known and not self._running["known"]:
                     break
                 self._wake.clear()
                 await self._wake.wait()
@@ -158,73 +132,50 @@ class EvaluationStream:
             self._end, self._read_all = reason, True
             self._wake.set()
 
-    def _next_event(self) -> list[Answer] | Committed:
-        first = self._answers.popleft()
-        if isinstance(first, Committed):
-            return first
-        together = [first]
-        while self._answers and len(together) < MAX_ANSWERS and isinstance(answer := self._answers[0], Answer):
-            together.append(answer)
-            self._answers.popleft()
-        return together
-
     # Reading
 
     async def _read(self, items: AsyncIterator[Sequence[EvaluationItem | ItemResult]]) -> None:
-        await self._window.room(self._is_far)
-        async for together in items:
-            for item in together:
-                if not self._window.has_room(self._is_far):
-                    self._pump()
-                    await self._window.room(self._is_far)
-                if self._read_all:
-                    return
-                try:
-                    self._take(item)
-                except (InvalidInputError, OutOfRangeError) as error:
-                    self.end(error)
-                    return
-            self._pump()
+        try:
             await self._window.room(self._is_far)
+            async for together in items:
+                for item in together:
+                    if not self._window.has_room(self._is_far):
+                        self._pump()
+                        await self._window.room(self._is_far)
+                    if self._read_all:
+                        return
+                    self._take(item)
+                self._pump()
+                await self._window.room(self._is_far)
+        except LikenessError as error:
+            self.end(error)
         self._read_all = True
         self._wake.set()
 
     def _is_far(self) -> bool:
-        return self._next_offset >= self._ledger.committed + self.limits.items
+        return self._arrivals.next_offset >= self._ledger.committed + self.limits.items
 
     def _take(self, item: EvaluationItem | ItemResult) -> None:
-        if not 0 <= item.offset <= validation.MAX_OFFSET:
-            raise InvalidInputError("item.offset", f"is {item.offset}", allowed=f"0 to {validation.MAX_OFFSET:,}")
-        while self._next_offset in self._ledger:
-            self._next_offset += 1
-        if item.offset > self._next_offset:
-            message = f"item.offset: is {item.offset}, but items from {self._next_offset} on are missing"
-            metadata = {"expected_offset": str(self._next_offset)}
-            raise OutOfRangeError(Reason.OFFSET_GAP, message, field="item.offset", metadata=metadata)
+        arrival = self._arrivals.add(item)
         if isinstance(item, ItemResult):
             self._window.enter(0)
-            self._next_offset = item.offset + 1
-            self._open[item.offset] = _Open(item.digest)
             self._results.append(item)
             return
         self._window.enter(item.size_bytes)
-        if item.offset in self._ledger:
-            self._known.append(item)
-        elif (known := self._open.get(item.offset)) is not None:
-            self._window.processed(item.size_bytes)
-            if known.digest == item.digest:
-                known.repeats += 1
-            else:
-                self._answers.append(Answer(_reused(item)))
+        match arrival:
+            case Arrival.STORED:
+                self._known.append(item)
+            case Arrival.REPEATED:
+                self._window.processed(item.size_bytes)
+            case Arrival.REUSED:
+                self._window.processed(item.size_bytes)
+                self._answers.add(Answer(_reused(item)))
                 self._wake.set()
-        else:
-            self._next_offset = item.offset + 1
-            self._open[item.offset] = _Open(item.digest)
-            if item.size_bytes > self.limits.bytes:
+            case Arrival.NEW if item.size_bytes > self.limits.bytes:
                 self._processed([item], [failed(item, _too_large(item, self.limits))])
-            elif isinstance(item.subject, Prompts):
+            case Arrival.NEW if isinstance(item.subject, Prompts):
                 self._prompts.append(item)
-            else:
+            case Arrival.NEW:
                 self._pictures.append(item)
 
     # Processing
@@ -287,10 +238,13 @@ class EvaluationStream:
         evaluation = self.opened.evaluation
         offsets = {item.offset for item in items}
         stored = await self._evaluations.find_results(evaluation.tenant_id, evaluation.id, offsets)
+        if len(stored) < len(offsets):
+            # Results go only with their evaluation.
+            await self._evaluations.check_held(self.opened.hold)
         for item in items:
             result = stored[item.offset]
             same = result.digest == item.digest
-            self._answers.append(Answer(result, replayed=True) if same else Answer(_reused(item)))
+            self._answers.add(Answer(result, replayed=True) if same else Answer(_reused(item)))
             _items.labels("replayed" if same else "reused").inc()
 
     # Storing
@@ -303,12 +257,12 @@ class EvaluationStream:
         self._ledger.add(offsets)
         self._window.moved()
         for result in results:
-            repeats = self._open.pop(result.offset).repeats
-            self._answers.append(Answer(result))
-            self._answers.extend([Answer(result, replayed=True)] * repeats)
+            self._answers.add(Answer(result))
+            for _ in range(self._arrivals.stored(result.offset)):
+                self._answers.add(Answer(result, replayed=True))
             _items.labels("failed" if result.error else "done").inc()
         if committed > before:
-            self._answers.append(Committed(committed))
+            self._answers.add(Committed(committed))
 
 
 def _taken(waiting: deque[T], most: int) -> list[T]:

@@ -10,8 +10,8 @@ from likeness.gateway.v1 import evaluation_service_pb2 as pb
 from likeness.gateway.v1 import evaluation_service_pb2_grpc
 from services.common.errors import InvalidInputError
 from services.gateway.access.caller import current_caller
+from services.gateway.evaluations.answers import Answer, Committed
 from services.gateway.evaluations.model import EvaluationItem
-from services.gateway.evaluations.stream import Answer, Committed
 from services.gateway.evaluations.streams import EvaluationStreams, StreamInput
 from services.gateway.rpc import evaluation_converters as converters
 from services.gateway.rpc.interceptors import request_id_of

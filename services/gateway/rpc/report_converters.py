@@ -35,18 +35,18 @@ def _mean_to_proto(mean: Mean) -> pb.EvaluationMean:
 
 
 def _comparison_to_proto(comparison: Comparison) -> pb.EvaluationComparison:
-    paired = comparison.paired
+    difference = comparison.difference
     return pb.EvaluationComparison(
         group=comparison.group,
         metric=comparison.metric,
         baseline=comparison.baseline,
         system=comparison.system,
-        pair_count=paired.difference.n,
-        mean_difference=paired.difference.mean,
-        lower=paired.difference.low,
-        upper=paired.difference.high,
-        p_value=paired.t_p,
-        win_count=paired.wins,
-        tie_count=paired.ties,
-        loss_count=paired.losses,
+        pair_count=difference.n,
+        mean_difference=difference.mean,
+        lower=difference.low,
+        upper=difference.high,
+        p_value=comparison.t_p,
+        win_count=comparison.wins,
+        tie_count=comparison.ties,
+        loss_count=comparison.losses,
     )

@@ -141,6 +141,12 @@ class EvaluationJobRepository:
         async with self._database.transaction() as connection:
             await held_change(connection, hold, lease_owner=None, lease_expire_time=again, **waiting)
 
+    async def pause(self, hold: Hold, *, seconds: float) -> None:
+        """Gives a job back that goes on in so many seconds, anywhere; errors as EvaluationRepository.add_results."""
+        again = func.clock_timestamp() + timedelta(seconds=seconds)
+        async with self._database.transaction() as connection:
+            await held_change(connection, hold, lease_owner=None, lease_expire_time=again)
+
     async def fail(self, hold: Hold, error: ItemError) -> None:
         """Ends a job that cannot go on; errors as EvaluationRepository.add_results."""
         async with self._database.transaction() as connection:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import delete, func, select, tuple_
 
-from services.gateway.evaluations.model import EvaluatedImage, Evaluation, EvaluationState, ItemResult
-from services.gateway.evaluations.reports import ItemValues, item_values
+from services.gateway.evaluations.model import Evaluation, EvaluationState, ItemResult
 from services.gateway.store import evaluation_rows as rows
 from services.gateway.store.codec import decode, encode
 from services.gateway.store.database import Database
+from services.gateway.store.evaluation_values import EvaluationValues, evaluation_values
 from services.gateway.store.evaluations import change
 from services.gateway.store.notifications import EVALUATIONS_CHANNEL, JOBS_CHANNEL
 from services.gateway.store.requests import RequestKey, RequestRepository
 from services.gateway.store.tables import evaluation_items, evaluations
 
-_STREAMED_ROWS = 500
 _ENDED = (EvaluationState.SUCCEEDED.value, EvaluationState.CANCELLED.value, EvaluationState.FAILED.value)
 
 
@@ -59,17 +57,9 @@ class EvaluationResultRepository:
             found = (await connection.execute(query.order_by(offset).limit(limit))).mappings() if limit else ()
             return evaluation, [rows.item_result(row) for row in found]
 
-    async def values(self, tenant_id: str, evaluation_id: str) -> AsyncIterator[ItemValues]:
-        """Values of every item that has a result, read as they are used."""
-        columns = evaluation_items.c
-        query = select(columns.item_id, columns.group_name, columns.system, columns.images).where(
-            *rows.is_item_of(tenant_id, evaluation_id)
-        )
-        async with self._database.transaction() as connection:
-            streamed: Any = await connection.stream(query, execution_options={"yield_per": _STREAMED_ROWS})
-            async for row in streamed:
-                images = tuple(decode(EvaluatedImage, one) for one in row.images or ())
-                yield item_values(row.item_id, row.group_name, row.system, images)
+    def values(self, tenant_id: str, evaluation_id: str) -> AbstractAsyncContextManager[EvaluationValues]:
+        """What a report reads, for as long as the block runs. Raises NotFoundError (EVALUATION_NOT_FOUND)."""
+        return evaluation_values(self._database, tenant_id, evaluation_id)
 
     async def cancel(self, tenant_id: str, evaluation_id: str, key: RequestKey | None = None) -> Evaluation:
         """Stops an evaluation: whoever works on it can store nothing more.

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, delete, exists, func, select, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.common.errors import NotFoundError, Reason
+from services.common.errors import DamagedObjectError, NotFoundError, Reason
 from services.common.images import content_hash as hash_of
 from services.gateway.ports import ObjectStore
 from services.gateway.store.database import Database
@@ -29,12 +29,16 @@ class ManifestRepository:
         self._objects = objects
 
     async def add_part(self, tenant_id: str, data: bytes) -> str:
-        """Stores a part; returns its content hash. The same bytes again are free."""
+        """Stores a part; returns its content hash. The same bytes again are free, and mend what is damaged."""
         content_hash = hash_of(data)
         async with self._database.transaction() as connection:
             # As for pictures: the bytes cannot be collected before the row is committed.
             await lock_content(connection, content_hash, shared=True)
             await self._objects.put(data)
+            if await self._is_damaged(connection, content_hash):
+                # A store keeps what it has under a hash. Whoever sends the bytes again wants them whole.
+                await self._objects.delete(content_hash)
+                await self._objects.put(data)
             row = insert(manifest_parts).values(
                 tenant_id=tenant_id, content_hash=content_hash, size_bytes=len(data), use_time=func.now()
             )
@@ -61,6 +65,16 @@ class ManifestRepository:
     async def read_part(self, content_hash: str) -> bytes:
         """Bytes of a part that an evaluation names."""
         return await self._objects.get(content_hash)
+
+    async def _is_damaged(self, connection: AsyncConnection, content_hash: str) -> bool:
+        query = select(manifest_parts.c.content_hash).where(manifest_parts.c.content_hash == content_hash)
+        if (await connection.execute(query.limit(1))).first() is None:
+            return False
+        try:
+            await self._objects.get(content_hash)
+        except DamagedObjectError:
+            return True
+        return False
 
     async def sweep(self) -> int:
         """Collects parts that nothing has needed for long; returns how many."""

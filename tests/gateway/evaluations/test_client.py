@@ -27,7 +27,7 @@ from tests.gateway.evaluations.streaming import COLORS
 
 pytestmark = pytest.mark.integration
 
-QUICK = RetryPolicy(initial_delay_seconds=0.01, max_delay_seconds=0.2, reconnect_seconds=20)
+QUICK = RetryPolicy(initial_delay_seconds=0.01, max_delay_seconds=0.2, reconnect_seconds=100)
 METRICS = ["pixels", "red"]
 COUNT = 150
 

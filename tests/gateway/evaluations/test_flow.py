@@ -11,8 +11,9 @@ import pytest
 
 from likeness.gateway.v1 import evaluation_pb2 as pb
 from services.common.errors import InvalidInputError
+from services.gateway.evaluations.answers import Answer, Committed
 from services.gateway.evaluations.model import EvaluationItem, GenerationSettings
-from services.gateway.evaluations.stream import Answer, Committed, EvaluationStream
+from services.gateway.evaluations.stream import EvaluationStream
 from services.gateway.evaluations.streams import StreamInput
 from services.gateway.evaluations.validation import GenerationInput, SettingsInput
 from services.gateway.evaluations.window import DEFAULT_BYTES, DEFAULT_ITEMS, Limits
@@ -116,6 +117,21 @@ async def test_no_item_gets_far_ahead_of_one_that_takes_long(gateway: Gateway) -
         assert await source.settled() == 10
         gateway.parts.generator.gate.set()
         assert count(await last) + await drained(answers) == 91
+
+
+async def test_items_before_a_fault_of_their_source_are_answered(gateway: Gateway) -> None:
+    async def faulty() -> AsyncIterator[list[EvaluationItem]]:
+        for number in range(5):
+            yield [item_from_proto(item(number))]
+        raise InvalidInputError("manifest", "is cut")
+
+    answered = 0
+    async with opened(gateway, 40) as stream, aclosing(stream.run(faulty())) as answers:
+        with pytest.raises(InvalidInputError, match="is cut"):
+            async for event in answers:
+                answered += count(event)
+        stored = await gateway.server.evaluations.service.get("default", stream.opened.evaluation.id)
+    assert answered == stored.committed_offset == 5
 
 
 @pytest.mark.parametrize(

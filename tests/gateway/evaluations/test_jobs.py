@@ -208,11 +208,12 @@ async def test_a_deleted_job_is_gone(gateway: Gateway) -> None:
 
 async def test_another_gateway_goes_on_with_the_job_of_one_that_closed(database_url: str, parts: Parts) -> None:
     rows = jsonl(prompted(n) for n in range(30))
+    parts.generator.gate.clear()
     async with running(database_url, parts) as second:
         async with running(database_url, parts) as first:
             name = await create(first, rows, PROMPTED)
-            while len(parts.generator.made) < 20:
-                await asyncio.sleep(0.01)
+            await parts.generator.go_on_until(lambda: len(parts.generator.made) >= 20)
+        parts.generator.gate.set()
         evaluation, results = await watched(second, name)
     assert evaluation.state == State.STATE_SUCCEEDED and [one.offset for one in results] == list(range(30))
     # What was stored is not made again: at most the items that were under way are.
@@ -222,16 +223,17 @@ async def test_another_gateway_goes_on_with_the_job_of_one_that_closed(database_
 
 async def test_another_gateway_goes_on_with_the_job_of_one_that_died(database_url: str, parts: Parts) -> None:
     rows = jsonl(prompted(n) for n in range(20))
+    parts.generator.gate.clear()
     async with running(database_url, parts) as second, running(database_url, parts) as first:
         name = await create(first, rows, PROMPTED)
-        while len(parts.generator.made) < 10:
-            await asyncio.sleep(0.01)
+        await parts.generator.go_on_until(lambda: len(parts.generator.made) >= 10)
         # It dies with its leases: nothing is given back.
         runners = [one.server.evaluations.jobs for one in (first, second)]
         (dead,) = (one for one in runners if one._tasks)
         await dead._ticker.close()
         for _, task in dead._tasks.values():
             task.cancel()
+        parts.generator.gate.set()
         survivor = second if dead is first.server.evaluations.jobs else first
         evaluation, results = await watched(survivor, name)
     assert evaluation.state == State.STATE_SUCCEEDED and [one.offset for one in results] == list(range(20))
@@ -268,6 +270,7 @@ async def test_a_job_waits_out_a_scorer_that_is_away(gateway: Gateway, monkeypat
 
 
 async def test_parts_that_nothing_needs_are_collected(gateway: Gateway) -> None:
+    await gateway.leave_chores()
     manifests = gateway.server.evaluations.manifests
     gateway.parts.generator.gate.clear()
     name = await create(gateway, jsonl([prompted(0)]), PROMPTED)
@@ -281,6 +284,7 @@ async def test_parts_that_nothing_needs_are_collected(gateway: Gateway) -> None:
 
 
 async def test_a_part_that_is_also_a_picture_stays_one(gateway: Gateway) -> None:
+    await gateway.leave_chores()
     picture = COLORS[5]
     info = (await gateway.images.UploadImage(_upload(picture))).info
     part = await gateway.evaluations.UploadManifestPart(service_pb.UploadManifestPartRequest(data=picture))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.gateway.evaluations.ledger import Ledger
@@ -10,6 +10,7 @@ from services.gateway.evaluations.ledger import Ledger
 OFFSETS = st.integers(0, 30)
 
 
+@settings(max_examples=100)
 @given(st.integers(0, 10), st.sets(OFFSETS), st.lists(st.sets(OFFSETS), max_size=6))
 def test_as_a_set(committed: int, ahead: set[int], added: list[set[int]]) -> None:
     stored = set(range(committed)) | ahead

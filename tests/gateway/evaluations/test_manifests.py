@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import io
 import json
+import signal
+import subprocess
+import sys
 import tarfile
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +21,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.common.errors import InvalidInputError
-from services.gateway.evaluations.manifests import Format, ManifestFile, jsonl, parquet, read_manifest, webdataset
+from services.common.errors import InvalidInputError, Reason, UnavailableError
+from services.gateway.evaluations.manifests import (
+    Format,
+    ManifestFile,
+    inspection,
+    jsonl,
+    parquet,
+    read_manifest,
+    webdataset,
+)
 from services.gateway.evaluations.manifests import reading as manifest_reading
 from services.gateway.evaluations.model import EvaluationItem, ItemResult, Prompts
 from services.gateway.profiles.model import PictureInput
@@ -107,6 +122,9 @@ def test_a_webdataset_groups_files_by_key() -> None:
         ('{"image": {"path": "a.png"}}', "image", "is no picture"),
         ('{"image": {"data": "!"}}', "image.data", "is not base64"),
         ('{"image": {"data": "", "content_hash": ""}}', "image", "is no picture"),
+        (r'{"item_id": "\ud800"}', "line", "surrogate"),
+        (r'{"item_id": "a", "\udc00": 1}', "line", "surrogate"),
+        (r'{"pic\u0000ture": 1}', "picture", "is no field"),
         ('{"picture": 1}', "picture", "is no field of an item; allowed: item_id"),
     ],
 )
@@ -156,6 +174,7 @@ def _member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> bytes:
         (tar({"a.png": b"x", "a.jpg": b"y"}), "is said by two files"),
         (tar({"a.json": b"["}), "is not JSON"),
         (tar({"a.txt": b"\xff"}), "is not UTF-8"),
+        (_member("\udcff.txt"), "name: is not UTF-8"),
     ],
 )
 def test_what_is_wrong_with_a_sample_is_said(data: bytes, said: str) -> None:
@@ -195,12 +214,22 @@ def test_memory_does_not_grow_with_the_members_of_a_tar() -> None:
         (b"{}", Format.WEBDATASET),
         (table([{"item_id": "a", "colour": "red"}]), None),
         (table([{"item_id": "a" * 500}])[:-200], None),
+        (_member("x", tarfile.XHDTYPE) * 3000, Format.WEBDATASET),
+        (_member("x", tarfile.GNUTYPE_LONGNAME) * 3000, Format.WEBDATASET),
     ],
 )
 def test_an_unreadable_file_is_refused_as_a_whole(data: bytes, format_: Format | None) -> None:
     with pytest.raises(InvalidInputError) as caught:
         read(data, format_)
-    assert caught.value.field == "manifest"
+    assert (caught.value.field, caught.value.reason) == ("manifest", Reason.MANIFEST_UNREADABLE)
+
+
+def test_a_name_that_would_fill_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tar({"a" * 300 + ".txt": b"x"})
+    assert len(read(data)) == 1
+    monkeypatch.setattr(webdataset, "MAX_HEADER_BYTES", 100)
+    with pytest.raises(InvalidInputError, match="ReadError"):
+        read(data, Format.WEBDATASET)
 
 
 def test_parquet_that_would_fill_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,8 +257,131 @@ async def test_a_file_is_read_in_any_number_of_parts_and_again_from_any_offset()
     assert rest == [offset for offset in range(300, 500) if offset != 400]
 
 
-_DATA = [lines([{"item_id": "a", "image": inline(b"x")}] * 3), table([{"item_id": "a", "image": b"x"}] * 3)]
-_DATA += [tar({"a.png": b"x", "b.json": b'{"prompt": "y"}'})]
+async def test_of_several_parts_of_a_tar_the_one_that_reading_stopped_in_is_named() -> None:
+    data = tar({f"{n}.png": b"x" * 2000 for n in range(60)})
+    size = len(data) // 3
+    with ManifestFile(None) as file:
+        for part in (data[:size], b"\xff" * size, data[2 * size :]):
+            await file.append(part)
+        with pytest.raises(InvalidInputError) as caught:
+            await file.count()
+    assert caught.value.reason is Reason.MANIFEST_UNREADABLE
+    assert caught.value.field == "manifest.parts.content_hashes[1]"
+    assert caught.value.message.endswith("reading stopped in part 2 of 3")
+
+
+@pytest.mark.parametrize("place", [512 + 148, 512 + 500])
+def test_a_damaged_header_is_not_taken_for_the_end(place: int) -> None:
+    data = bytearray(tar({f"{n}.json": b"" for n in range(5)}))
+    data[place] ^= 0x55
+    with pytest.raises(InvalidInputError, match="ReadError"):
+        read(bytes(data))
+    with pytest.raises(InvalidInputError, match="ReadError"):
+        read(bytes(tar({"a.json": b"", "b.json": b""})[: 512 + 300]))
+
+
+def test_shards_may_come_one_behind_the_other() -> None:
+    shards = tar({"a.txt": b"x", "b.txt": b"y"}) + tar({"c.txt": b"z"})
+    assert [item.item_id for item in read(shards)] == ["a", "b", "c"]
+
+
+async def parquet_file(data: bytes) -> int:
+    """Items of a Parquet file as a job counts them."""
+    with ManifestFile(None) as file:
+        await file.append(data)
+        return await file.count()
+
+
+@pytest.mark.integration
+async def test_parquet_is_read_by_another_process_first() -> None:
+    # This ends whoever reads it with pyarrow 26: it meets a C++ exception that it does not expect.
+    damaged = bytearray(table([{"item_id": "a", "image": b"x"}] * 3))
+    damaged[166] = 45
+    with suppress(InvalidInputError):
+        await parquet_file(bytes(damaged))
+    data = table([{"item_id": str(n), "image": bytes([n % 7]) * 3000} for n in range(9)])
+    assert await parquet_file(data) == 9
+    with pytest.raises(InvalidInputError, match="is not readable as Parquet") as caught:
+        await parquet_file(data[:50] + b"\xff" * 50 + data[100:])
+    assert (caught.value.field, caught.value.reason) == ("manifest", Reason.MANIFEST_UNREADABLE)
+
+
+@pytest.mark.parametrize(
+    ("does", "expected", "said"),
+    [
+        ("os.kill(os.getpid(), signal.SIGABRT)", InvalidInputError, "its reader ends with SIGABRT"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", InvalidInputError, "its reader ends with SIGKILL"),
+        ("sys.exit(os.EX_IOERR)", UnavailableError, "disk cannot be read"),
+        ("sys.exit(1)", RuntimeError, "failed with 1"),
+    ],
+)
+async def test_a_file_that_ends_its_reader_does_not_end_the_gateway(
+    monkeypatch: pytest.MonkeyPatch, does: str, expected: type[Exception], said: str
+) -> None:
+    monkeypatch.setattr(inspection, "_COMMAND", (sys.executable, "-c", f"import os, signal, sys; {does}"))
+    with pytest.raises(expected, match=said):
+        await parquet_file(table([{"item_id": "a"}]))
+
+
+async def test_a_reader_that_is_ended_by_something_else_is_followed_by_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    once = f"import os, signal, pathlib; p = pathlib.Path({str(tmp_path / 'once')!r}); "
+    once += "p.exists() or (p.touch(), os.kill(os.getpid(), signal.SIGKILL))"
+    monkeypatch.setattr(inspection, "_COMMAND", (sys.executable, "-c", once))
+    assert await parquet_file(table([{"item_id": "a"}])) == 1
+
+
+async def test_cancelling_ends_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+
+    def start(*args: Any, **kwargs: Any) -> subprocess.Popen[bytes]:
+        started.append(popen(*args, **kwargs))
+        return started[0]
+
+    monkeypatch.setattr(inspection.subprocess, "Popen", start)
+    monkeypatch.setattr(inspection, "_COMMAND", (sys.executable, "-c", "import time; time.sleep(600)"))
+    counting = asyncio.create_task(parquet_file(table([{"item_id": "a"}])))
+    while not started:
+        await asyncio.sleep(0.01)
+    counting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await counting
+    assert await asyncio.to_thread(started[0].wait) == -signal.SIGKILL
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+async def test_a_disk_that_is_full_is_not_the_manifests_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = Path("/dev/full").open("w+b")  # noqa: SIM115
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: full)
+    with pytest.raises(UnavailableError) as caught, ManifestFile(None) as file:
+        await file.append(b"x")
+    assert caught.value.reason is Reason.OBJECT_STORE_UNAVAILABLE and "disk" in caught.value.message
+
+
+async def test_a_disk_without_room_for_a_file_is_not_the_manifests_fault(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    with pytest.raises(UnavailableError):
+        ManifestFile(None).__enter__()
+
+
+@pytest.mark.parametrize("format_", list(Format))
+def test_a_disk_that_cannot_be_read_is_not_the_manifests_fault(format_: Format) -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+        readline = read
+
+    with pytest.raises(OSError, match="Input/output"):
+        list(read_manifest(Broken(table([{"item_id": "a"}])), format_))
+
+
+# Not of Parquet, whose damage may end this process: only another one reads it.
+_DATA = [lines([{"item_id": "a", "image": inline(b"x")}] * 3), tar({"a.png": b"x", "b.json": b'{"prompt": "y"}'})]
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -15,7 +15,7 @@ from tests.gateway.evaluations.manifesting import PROMPTED, State, create, jsonl
 from tests.gateway.evaluations.streaming import item, streaming
 from tests.gateway.failures import details_of, reason_of
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_day")]
 
 ITEMS = 10
 """Of two pictures each, of which the quota below leaves four."""

@@ -72,6 +72,9 @@ async def test_results_ahead_of_the_committed_offset_are_kept(gateway: Gateway) 
         await stream.send(item(0, prompts=["rgb 1 1 1"]), *(item(n) for n in range(1, 6)))
         await stream.answered(5)
     scored = scorer.scored.total()
+    # What was under way would be stored if it went on before the gateway knew that its caller has left.
+    while not generator.cancelled:
+        await asyncio.sleep(0.01)
     generator.gate.set()
     async with streaming(gateway, stream.name) as again:
         assert again.opened is not None and again.opened.evaluation.committed_offset == 0
@@ -220,6 +223,24 @@ async def test_a_database_that_goes_away_ends_the_stream_and_loses_nothing(
     async with streaming(gateway, stream.name) as again:
         await again.send(item(1))
         assert [(one.offset, one.replayed) for one in await again.finished()] == [(1, False)]
+
+
+async def test_an_evaluation_that_is_deleted_while_its_results_are_read_is_not_found(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = gateway.server.evaluations.streams._evaluations
+    find = repository.find_results
+
+    async def delete_first(*args: object) -> object:
+        await gateway.execute("DELETE FROM evaluations")
+        return await find(*args)
+
+    monkeypatch.setattr(repository, "find_results", delete_first)
+    async with streaming(gateway) as stream:
+        await stream.send(item(0))
+        await stream.stored(1)
+        await stream.send(item(0))
+        assert reason_of(await stream.failure()) == (grpc.StatusCode.NOT_FOUND, "EVALUATION_NOT_FOUND")
 
 
 async def test_an_ended_evaluation_goes_on_when_more_is_sent(gateway: Gateway) -> None:

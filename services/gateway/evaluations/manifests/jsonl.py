@@ -32,6 +32,11 @@ def fields(data: bytes) -> Mapping[str, Any]:
     """The fields of a JSON object; InvalidInputError if the bytes are none."""
     try:
         found = json.loads(data, parse_constant=_no_constant)
+        if b"\\u" in data:
+            json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        # JSON may say it, but it is no text: nothing could store it.
+        raise InvalidInputError("line", "has half of a surrogate pair", allowed="a JSON object in UTF-8") from None
     except UnicodeDecodeError:
         raise InvalidInputError("line", "is not UTF-8", allowed="a JSON object in UTF-8") from None
     except (ValueError, RecursionError) as error:

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, BinaryIO
 
-from services.common.errors import InvalidInputError
 from services.common.settings import MEBIBYTE
-from services.gateway.evaluations.manifests.rows import FIELDS, Row
+from services.gateway.evaluations.manifests.rows import FIELDS, Row, unreadable
 
 BATCH_ROWS = 16
 MAX_GROUP_BYTES = 512 * MEBIBYTE
@@ -27,7 +26,7 @@ def rows(file: BinaryIO) -> Iterator[Row]:
         import pyarrow.parquet
     except ImportError:
         problem = "is Parquet, for which pyarrow is not installed on the gateway"
-        raise InvalidInputError("manifest", problem, allowed="JSON lines or WebDataset tar") from None
+        raise unreadable(problem, "JSON lines or WebDataset tar") from None
     try:
         parquet = pyarrow.parquet.ParquetFile(file)
         _check(parquet.metadata, parquet.schema_arrow.names)
@@ -37,22 +36,24 @@ def rows(file: BinaryIO) -> Iterator[Row]:
                 number += 1
                 digest, size = _digest(fields)
                 yield Row(f"row {number}", digest, size, partial(_given, fields))
-    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
-        problem = f"is not readable as Parquet ({type(error).__name__})"
-        raise InvalidInputError("manifest", problem, allowed="a whole Parquet file") from error
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+        if getattr(error, "errno", None) is not None:
+            # The disk's, and not pyarrow's.
+            raise
+        raise unreadable(f"is not readable as Parquet ({type(error).__name__})", "a whole Parquet file") from error
 
 
 def _check(metadata: Any, columns: list[str]) -> None:
     unknown = next((name for name in columns if name not in FIELDS), None)
     if unknown is not None:
         problem = f"has the column {unknown[:100]!r}"
-        raise InvalidInputError("manifest", problem, allowed=f"columns among {', '.join(FIELDS)}")
+        raise unreadable(problem, f"columns among {', '.join(FIELDS)}")
     for group in range(metadata.num_row_groups):
         for column in range(metadata.num_columns):
             size = metadata.row_group(group).column(column).total_uncompressed_size
             if size > MAX_GROUP_BYTES:
                 problem = f"has {size:,} bytes in a column of row group {group}"
-                raise InvalidInputError("manifest", problem, allowed=f"at most {MAX_GROUP_BYTES // MEBIBYTE} MiB")
+                raise unreadable(problem, f"at most {MAX_GROUP_BYTES // MEBIBYTE} MiB")
 
 
 def _given(fields: Mapping[str, Any]) -> Mapping[str, Any]:

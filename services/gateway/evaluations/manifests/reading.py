@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import BinaryIO
 
-from services.common.errors import InvalidInputError
 from services.gateway.evaluations.manifests import jsonl, parquet, webdataset
-from services.gateway.evaluations.manifests.rows import Row, to_item
+from services.gateway.evaluations.manifests.rows import Row, to_item, unreadable
 from services.gateway.evaluations.model import EvaluationItem, ItemResult
 
 MAX_ITEMS = 1_000_000
@@ -40,15 +39,18 @@ def read_manifest(file: BinaryIO, format_: Format | None) -> Iterator[Evaluation
         format_: What it is; None tells it from the first bytes.
 
     Raises:
-        InvalidInputError: the file as a whole cannot be read, or has too many items. Items before the fault are given.
+        InvalidInputError: MANIFEST_UNREADABLE, the file as a whole cannot be read, or has too many items. Items before
+            the fault are given.
+        OSError: the disk cannot be read.
     """
-    for offset, row in enumerate(_ROWS[format_ or _told_from_bytes(file)](file)):
+    for offset, row in enumerate(_ROWS[format_ or told_from_bytes(file)](file)):
         if offset == MAX_ITEMS:
-            raise InvalidInputError("manifest", "has too many items", allowed=f"at most {MAX_ITEMS:,}")
+            raise unreadable("has too many items", f"at most {MAX_ITEMS:,}")
         yield to_item(row, offset)
 
 
-def _told_from_bytes(file: BinaryIO) -> Format:
+def told_from_bytes(file: BinaryIO) -> Format:
+    """What a file is, by its first bytes. Raises InvalidInputError (MANIFEST_UNREADABLE) if it is nothing known."""
     head = file.read(512)
     file.seek(0)
     if head.startswith(b"PAR1"):
@@ -58,4 +60,4 @@ def _told_from_bytes(file: BinaryIO) -> Format:
     if head.lstrip()[:1] == b"{":
         return Format.JSONL
     problem = "is neither JSON lines, Parquet nor an uncompressed tar"
-    raise InvalidInputError("manifest", problem, allowed="one of the three, or format to say which")
+    raise unreadable(problem, "one of the three, or format to say which")

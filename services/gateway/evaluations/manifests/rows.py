@@ -16,6 +16,7 @@ from services.common.errors import ImageError, InvalidInputError, Reason
 from services.common.images import MAX_BYTES
 from services.gateway.domain import ItemError
 from services.gateway.evaluations.model import EvaluationItem, EvaluationItemError, ItemResult, Prompts
+from services.gateway.loops.text import storable
 from services.gateway.profiles.model import PictureInput
 from services.gateway.sessions import validation
 
@@ -43,6 +44,11 @@ class Row:
     read: Callable[[], Mapping[str, Any]]
 
 
+def unreadable(problem: str, allowed: str) -> InvalidInputError:
+    """The manifest as a whole cannot be read."""
+    return InvalidInputError("manifest", problem, allowed=allowed, reason=Reason.MANIFEST_UNREADABLE)
+
+
 def to_item(row: Row, offset: int) -> EvaluationItem | ItemResult:
     """The item of a row; where the row is wrong, the item that failed because of it."""
     fields: Mapping[str, Any] = {}
@@ -51,15 +57,9 @@ def to_item(row: Row, offset: int) -> EvaluationItem | ItemResult:
         return _item(row, offset, fields)
     except InvalidInputError as error:
         message = f"{row.place}: {error.message}"[:_MAX_ERROR_CHARACTERS]
-        failed = EvaluationItemError(error.code, ItemError(error.reason.value, message, error.field))
-        return ItemResult(
-            offset,
-            _known(fields, "item_id"),
-            _known(fields, "group"),
-            _known(fields, "system"),
-            row.digest,
-            error=failed,
-        )
+        why = storable(ItemError(error.reason.value, message, error.field))
+        item_id, group, system = (_known(fields, name) for name in ("item_id", "group", "system"))
+        return ItemResult(offset, item_id, group, system, row.digest, error=EvaluationItemError(error.code, why))
 
 
 def picture(field: str, value: object) -> PictureInput:

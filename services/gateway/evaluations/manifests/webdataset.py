@@ -16,18 +16,45 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 from services.common.errors import InvalidInputError
 from services.common.settings import MAX_MESSAGE_BYTES, MEBIBYTE
 from services.gateway.evaluations.manifests import jsonl
-from services.gateway.evaluations.manifests.rows import Row
+from services.gateway.evaluations.manifests.rows import Row, unreadable
 
 MAX_SAMPLE_BYTES = MAX_MESSAGE_BYTES
+MAX_HEADER_BYTES = MEBIBYTE
+"""Of names and attributes of one member, which are read as a whole."""
 PICTURES = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff")
 
 _NAME = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)")
 _ALLOWED = f".json, .txt, .{', .'.join(PICTURES)}, each of these also after .target"
+
+
+_HEADERS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+
+
+class _Member(tarfile.TarInfo):
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
+            # Anywhere but at the beginning it takes these for the end, and the items behind it would be lost.
+            raise tarfile.ReadError("a header is damaged") from error
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        # Made to be overridden, says its module.
+        if self.type in _HEADERS and self.size > MAX_HEADER_BYTES:
+            raise tarfile.ReadError("a header is too large")
+        return super()._proc_member(tar)  # type: ignore[misc, no-any-return]
 
 
 @dataclass
@@ -53,8 +80,9 @@ def rows(file: BinaryIO) -> Iterator[Row]:
     """
     sample: _Sample | None = None
     try:
-        # Without seeking, and without asking what the bytes may be compressed with.
-        with tarfile.open(fileobj=file, mode="r|") as tar:
+        # Without seeking, and without asking what the bytes may be compressed with. Zeros end a shard and not the file:
+        # several may come one behind the other.
+        with tarfile.open(fileobj=file, mode="r|", tarinfo=_Member, ignore_zeros=True) as tar:
             for member in tar:
                 if member.isdir():
                     continue
@@ -66,9 +94,9 @@ def rows(file: BinaryIO) -> Iterator[Row]:
                 _add(sample, tar, member, kind)
                 # It remembers every member it has seen, for lookups that nobody makes here.
                 tar.members = []  # type: ignore[attr-defined]
-    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
         problem = f"is not readable as tar ({type(error).__name__})"
-        raise InvalidInputError("manifest", problem, allowed="a whole tar that is not compressed") from error
+        raise unreadable(problem, "a whole tar that is not compressed") from error
     if sample is not None:
         yield sample.row()
 
@@ -90,6 +118,8 @@ def _add(sample: _Sample, tar: tarfile.TarFile, member: tarfile.TarInfo, kind: s
 
 def _problem(sample: _Sample, member: tarfile.TarInfo, kind: str) -> InvalidInputError | None:
     name = member.name[:200]
+    if any("\ud800" <= one <= "\udfff" for one in member.name):
+        return InvalidInputError("name", "is not UTF-8", allowed="names of files in UTF-8")
     if not member.isreg():
         return InvalidInputError(name, "is no plain file", allowed="plain files; no links, no devices")
     if name.startswith("/") or ".." in name.split("/") or "\\" in name or "\x00" in name:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from services.common.errors import InvalidInputError
-from services.common.statistics import MeanInterval, PairedComparison, mean_interval, paired_comparison
+from services.common.statistics import MeanInterval
+from services.gateway.evaluations.reports.cells import Cell, Cells
 from services.gateway.evaluations.reports.values import ItemValues
 
-ALL = ""
-"""Name of the group of all items together."""
 MAX_TOLD = 10
 """Systems that an error names."""
 
-Pairs = Mapping[tuple[str, str], float]
-"""Values by group and item_id; an item_id that comes several times has the mean."""
+
+@dataclass(frozen=True)
+class Systems:
+    """Systems of an evaluation.
+
+    Attributes:
+        first: The first by name, at most MAX_TOLD.
+        count: How many there are in all.
+    """
+
+    first: tuple[str, ...]
+    count: int
 
 
 @dataclass(frozen=True)
@@ -33,16 +41,25 @@ class Mean:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One system against the baseline over the items that both have; wins are the system's, by the metric's direction.
+    """One system against the baseline over the items that both have; an item_id that comes several times has its mean.
 
-    `paired.difference` is raw: system less baseline, also where lower is better.
+    Attributes:
+        difference: Mean of system less baseline, raw, also where lower is better.
+        t_p: Two-sided p of the paired t-test, as PairedComparison.t_p.
+        wins: Items where the system is better, by the metric's direction.
+        ties: Items where both are equal.
+        losses: Items where the baseline is better.
     """
 
     group: str
     metric: str
     baseline: str
     system: str
-    paired: PairedComparison
+    difference: MeanInterval
+    t_p: float | None
+    wins: int
+    ties: int
+    losses: int
 
 
 @dataclass(frozen=True)
@@ -53,109 +70,60 @@ class Report:
     comparisons: tuple[Comparison, ...]
 
 
-class _Table:
-    """Values of all items, and how many have none."""
-
-    def __init__(self, metrics: Sequence[str]) -> None:
-        self.metrics = metrics
-        self.lower_is_better: set[str] = set()
-        # Both ways, so that nothing looks at pairs that no item has: groups and systems may be as many as items.
-        self._groups_of: defaultdict[str, set[str]] = defaultdict(set)
-        self._systems_in: defaultdict[str, set[str]] = defaultdict(set)
-        self._values: defaultdict[tuple[str, str, str], dict[str, list[float]]] = defaultdict(dict)
-        self._failed: defaultdict[tuple[str, str, str], int] = defaultdict(int)
-
-    def add(self, item: ItemValues) -> None:
-        self._groups_of[item.system].add(item.group)
-        self._systems_in[item.group].add(item.system)
-        self.lower_is_better |= item.lower_is_better
-        for metric in self.metrics:
-            place = (metric, item.group, item.system)
-            if metric in item.values:
-                self._values[place].setdefault(item.item_id, []).append(item.values[metric])
-            else:
-                self._failed[place] += 1
-
-    @property
-    def systems(self) -> list[str]:
-        """All systems by name."""
-        return sorted(self._groups_of)
-
-    def shown(self) -> Iterator[tuple[str, str, list[str]]]:
-        """Metrics and groups in the order of the report, and the systems that have items there."""
-        groups = sorted(group for group in self._systems_in if group != ALL)
-        for metric in self.metrics:
-            yield metric, ALL, self.systems
-            for group in groups:
-                yield metric, group, sorted(self._systems_in[group])
-
-    def values(self, metric: str, group: str, system: str) -> list[float]:
-        found = (self._values.get((metric, one, system), {}) for one in self._within(group, system))
-        return [value for by_id in found for values in by_id.values() for value in values]
-
-    def pairs(self, metric: str, group: str, system: str) -> Pairs:
-        return {
-            (one, item_id): sum(values) / len(values)
-            for one in self._within(group, system)
-            for item_id, values in self._values.get((metric, one, system), {}).items()
-        }
-
-    def failed(self, metric: str, group: str, system: str) -> int:
-        return sum(self._failed.get((metric, one, system), 0) for one in self._within(group, system))
-
-    def _within(self, group: str, system: str) -> Iterable[str]:
-        return self._groups_of.get(system, ()) if group == ALL else (group,)
-
-
-def figures_of(items: Iterable[ItemValues], metrics: Sequence[str], baseline: str = "") -> Report:
-    """Aggregates items.
+class Figures:
+    """Aggregates items that are given page by page, and keeps none of them.
 
     Args:
-        items: Values of every item that has a result.
         metrics: Metrics in the order of the report.
-        baseline: System that the others are compared with; empty means the first by name.
+        baseline: System that the others are compared with.
+    """
+
+    def __init__(self, metrics: Sequence[str], baseline: str) -> None:
+        self._cells = Cells(metrics, baseline)
+
+    def add(self, items: Iterable[ItemValues]) -> None:
+        """Takes items. Over all calls, those of the same group and item_id come one after the other.
+
+        Raises:
+            PreconditionError: REPORT_TOO_LARGE.
+        """
+        self._cells.add(items)
+
+    def report(self) -> Report:
+        """Figures of all items; none are taken after it."""
+        means: list[Mean] = []
+        comparisons: list[Comparison] = []
+        for metric, group, cells in self._cells.finished():
+            higher = metric not in self._cells.lower_is_better
+            for system, cell in cells.items():
+                interval = cell.values.interval() if cell.values.count else None
+                means.append(Mean(group, system, metric, higher, cell.failed, interval))
+                if cell.differences.count:
+                    comparisons.append(_comparison(group, metric, self._cells.baseline, system, cell, higher))
+        return Report(tuple(means), tuple(comparisons))
+
+
+def chosen_baseline(asked: str, systems: Systems, *, is_known: bool) -> str:
+    """The baseline of a report: what was asked for, or the first system by name.
+
+    Args:
+        asked: As asked for; empty means the first.
+        systems: Those of the evaluation.
+        is_known: Whether what was asked for is one of them.
 
     Raises:
         InvalidInputError: no item belongs to the baseline.
     """
-    table = _Table(metrics)
-    for item in items:
-        table.add(item)
-    systems = table.systems
-    if baseline and baseline not in systems:
-        raise InvalidInputError("baseline", f"{baseline[:200]!r} is no system", allowed=_told(systems))
-    baseline = baseline or next(iter(systems), "")
-    means: list[Mean] = []
-    comparisons: list[Comparison] = []
-    for metric, group, present in table.shown():
-        means += [mean for system in present if (mean := _mean(table, metric, group, system))]
-        theirs = table.pairs(metric, group, baseline)
-        others = (system for system in present if system != baseline)
-        comparisons += [
-            one for system in others if (one := _comparison(table, metric, group, baseline, system, theirs))
-        ]
-    return Report(tuple(means), tuple(comparisons))
+    if asked and not is_known:
+        more = f" and {systems.count - len(systems.first):,} more" if systems.count > len(systems.first) else ""
+        raise InvalidInputError(
+            "baseline", f"{asked[:200]!r} is no system", allowed=", ".join(systems.first) + more or "none yet"
+        )
+    return asked or next(iter(systems.first), "")
 
 
-def _told(systems: Sequence[str]) -> str:
-    more = f" and {len(systems) - MAX_TOLD:,} more" if len(systems) > MAX_TOLD else ""
-    return ", ".join(systems[:MAX_TOLD]) + more or "none yet"
-
-
-def _mean(table: _Table, metric: str, group: str, system: str) -> Mean | None:
-    values, failed = table.values(metric, group, system), table.failed(metric, group, system)
-    if not values and not failed:
-        return None
-    higher_is_better = metric not in table.lower_is_better
-    return Mean(group, system, metric, higher_is_better, failed, mean_interval(values) if values else None)
-
-
-def _comparison(table: _Table, metric: str, group: str, baseline: str, system: str, theirs: Pairs) -> Comparison | None:
-    ours = table.pairs(metric, group, system)
-    both = sorted(ours.keys() & theirs.keys())
-    if not both:
-        return None
-    paired = paired_comparison([ours[key] for key in both], [theirs[key] for key in both])
-    if metric in table.lower_is_better:
-        paired = replace(paired, wins=paired.losses, losses=paired.wins)
-    return Comparison(group, metric, baseline, system, paired)
+def _comparison(group: str, metric: str, baseline: str, system: str, cell: Cell, higher: bool) -> Comparison:
+    better, worse = (cell.above, cell.below) if higher else (cell.below, cell.above)
+    found = cell.differences
+    ties = found.count - better - worse
+    return Comparison(group, metric, baseline, system, found.interval(), found.t_test(), better, ties, worse)

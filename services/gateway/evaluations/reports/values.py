@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from services.gateway.evaluations.model import EvaluatedImage
+
+@dataclass(frozen=True)
+class ScoreValue:
+    """The raw value of a picture by a metric that did not fail."""
+
+    metric: str
+    raw: float
+    higher_is_better: bool
 
 
 @dataclass(frozen=True)
@@ -21,11 +28,11 @@ class ItemValues:
     """Metrics among them."""
 
 
-def item_values(item_id: str, group: str, system: str, images: Sequence[EvaluatedImage]) -> ItemValues:
-    """Values of an item with these pictures; those of a failed picture, or a failed metric, do not count."""
+def item_values(item_id: str, group: str, system: str, scores: Iterable[ScoreValue]) -> ItemValues:
+    """Values of an item whose pictures have these scores."""
     found: dict[str, list[float]] = {}
     lower: set[str] = set()
-    for score in (score for image in images for score in image.scores if score.error is None):
+    for score in scores:
         found.setdefault(score.metric, []).append(score.raw)
         if not score.higher_is_better:
             lower.add(score.metric)
