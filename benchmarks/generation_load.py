@@ -25,14 +25,11 @@ import functools
 import json
 import os
 import platform
-import random
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -42,59 +39,26 @@ from rich.table import Table
 
 from benchmarks.arrivals import poisson
 from benchmarks.request_level import PipelineServer, run
+from benchmarks.step_level import (
+    MIXED_SCALES,
+    MIXED_SCHEDULERS,
+    MIXED_STEPS,
+    Server,
+    StepServer,
+    bare_calls,
+    make_all,
+    requests,
+)
 from services.common.profile import load_profile
 from services.common.settings import Settings
-from services.generator.domain import EngineItem, GenerationRecord, ItemRequest
-from services.generator.engine.base import Failed, Finished
-from services.generator.engine.step_engine import StepEngine
+from services.generator.domain import GenerationRecord
 from services.generator.pipelines import LoadedModel, load_model
-from services.generator.validation import resolve
 
 RESULTS = Path(__file__).parent / "results"
 LOADS = (0.5, 0.8, 0.95)
 QUEUE = 32
 """Pictures of the long queue that capacity and overhead are measured on."""
 COMPARED = 12
-PROMPTS = ("a red star", "a blue boat, snow background", "two green cups, starry night background", "a small house")
-MIXED_STEPS = (8, 10, 10, 16, 25)
-MIXED_SCHEDULERS = ("ddim", "ddim", "euler", "euler_ancestral", "dpmpp_2m", "unipc")
-MIXED_SCALES = (2.5, 2.5, 4.0, 1.0)
-
-
-class Server(Protocol):
-    """A way to make pictures."""
-
-    async def make(self, record: GenerationRecord) -> Image.Image:
-        """The picture of a record."""
-        ...
-
-    def close(self) -> None:
-        """Stops it."""
-        ...
-
-
-class StepServer:
-    """The service's engine."""
-
-    def __init__(self, model: LoadedModel) -> None:
-        self._engine = StepEngine({model.card.id: model}, max_waiting_items=1_000_000)
-
-    async def make(self, record: GenerationRecord) -> Image.Image:
-        """The picture of a record."""
-        submission = self._engine.submit([EngineItem("", record)])
-        try:
-            async for event in submission.events():
-                if isinstance(event, Failed):
-                    raise event.error
-                if isinstance(event, Finished):
-                    return event.picture
-        finally:
-            submission.cancel()
-        raise AssertionError("an item ends with Finished or Failed")
-
-    def close(self) -> None:
-        """Stops it."""
-        self._engine.close()
 
 
 @dataclass(frozen=True)
@@ -149,19 +113,6 @@ def main() -> None:
     show(rows, queues)
 
 
-def requests(model: LoadedModel, mix: str, count: int, seed: int) -> list[GenerationRecord]:
-    """Pictures to ask for; a longer list begins with a shorter one."""
-    rng = random.Random(seed)
-    asked = []
-    for index in range(count):
-        one = ItemRequest(str(index), rng.choice(PROMPTS), rng.randrange(2**32))
-        if mix == "mixed":
-            steps, scheduler, scale = (rng.choice(some) for some in (MIXED_STEPS, MIXED_SCHEDULERS, MIXED_SCALES))
-            one = replace(one, steps=steps, scheduler=scheduler, guidance_scale=scale)
-        asked.append(one)
-    return [item.record for item in resolve(asked, model.card, model.prompts.is_truncated)]
-
-
 def long_queue(
     model: LoadedModel, ways: dict[str, Callable[[], Server]], records: Sequence[GenerationRecord]
 ) -> dict[str, float]:
@@ -170,50 +121,16 @@ def long_queue(
     for way, start in ways.items():
         server = start()
         with bare_calls(model) as bare:
-            asyncio.run(_all(server, records[:4]))
+            asyncio.run(make_all(server, records[:4]))
             bare.seconds = 0.0
             began = time.perf_counter()
-            asyncio.run(_all(server, records))
+            asyncio.run(make_all(server, records))
             spent = time.perf_counter() - began
         server.close()
         found[f"{way}_pictures_per_second"] = len(records) / spent
         if way == "step":
             found["step_overhead"] = spent / bare.seconds - 1
     return found
-
-
-async def _all(server: Server, records: Sequence[GenerationRecord]) -> None:
-    await asyncio.gather(*(server.make(record) for record in records))
-
-
-class Bare:
-    """Time in a model's networks."""
-
-    seconds = 0.0
-
-
-@contextmanager
-def bare_calls(model: LoadedModel) -> Iterator[Bare]:
-    """Adds up the time in text encoder, denoiser and decoder."""
-    pipeline, bare = model.family.pipeline, Bare()
-    timed = [(pipeline.text_encoder, "forward"), (pipeline.unet, "forward"), (pipeline.vae, "decode")]
-    for network, method in timed:
-        setattr(network, method, _timed(getattr(network, method), bare))
-    try:
-        yield bare
-    finally:
-        for network, method in timed:
-            delattr(network, method)
-
-
-def _timed(call: Callable[..., Any], bare: Bare) -> Callable[..., Any]:
-    def timed(*args: Any, **kwargs: Any) -> Any:
-        began = time.perf_counter()
-        result = call(*args, **kwargs)
-        bare.seconds += time.perf_counter() - began
-        return result
-
-    return timed
 
 
 def under_load(
@@ -227,7 +144,7 @@ def under_load(
 ) -> Row:
     """One way while pictures are asked for at their times; `alone` gives the stock pipeline's."""
     server = start()
-    asyncio.run(_all(server, records[:4]))
+    asyncio.run(make_all(server, records[:4]))
     latencies, pictures, seconds = asyncio.run(_serve(server, arrivals, records))
     server.close()
     finished = [index for index, picture in enumerate(pictures) if picture is not None]

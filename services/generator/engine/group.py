@@ -12,6 +12,7 @@ from services.generator.batch_memory import Batches
 from services.generator.domain import GenerationRecord
 from services.generator.engine.slots import Slot
 from services.generator.engine.splitter import Lost, Splitter
+from services.generator.families import linear_steps
 from services.generator.families.base import Denoising
 from services.generator.pipelines import LoadedModel
 
@@ -38,6 +39,7 @@ class Group:
         self._most = most
         self._predicting = Splitter(most.denoise, model=model.card.id, work="denoise")
         self._decoding = Splitter(most.decode, model=model.card.id, work="decode")
+        self._advancing_together = Splitter(most.denoise, model=model.card.id, work="advance")
         # One by one: a scheduler that fails has changed its state already and cannot be asked again.
         self._advancing = Splitter(1, model=model.card.id, work="advance")
 
@@ -72,11 +74,16 @@ class Group:
         family = self.model.family
         outputs = self._predicting.run(batch, lambda part: family.predict(_denoisings(part)).unbind())
         predicted = [pair for pair in zip(batch, outputs, strict=True) if not isinstance(pair[1], Lost)]
-        advanced = self._advancing.run(predicted, self._advance)
+        linear = [pair for pair in predicted if _has_factors(pair[0])]
+        others = [pair for pair in predicted if not _has_factors(pair[0])]
+        advanced = [
+            *zip(linear, self._advancing_together.run(linear, _advance_together), strict=True),
+            *zip(others, self._advancing.run(others, self._advance), strict=True),
+        ]
         if self.model.device.type == "cuda":
             # Kernels run behind Python's back: without waiting, progress and cancellation would run ahead of them.
             torch.cuda.current_stream(self.model.device).synchronize()
-        results = [*zip(batch, outputs, strict=True), *zip((slot for slot, _ in predicted), advanced, strict=True)]
+        results = [*zip(batch, outputs, strict=True), *((slot, result) for (slot, _), result in advanced)]
         return [(slot, result) for slot, result in results if isinstance(result, Lost)]
 
     def _advance(self, predicted: Sequence[tuple[Slot, Any]]) -> list[None]:
@@ -114,6 +121,15 @@ def _what_to_begin(
     pictures = {one.record.initial_image_content_hash: one.initial_image for one in items if one.initial_image}
     masks = {one.record.mask_content_hash: one.mask for one in items if one.mask}
     return [one.record for one in items], pictures, masks
+
+
+def _has_factors(slot: Slot) -> bool:
+    return slot.denoising is not None and slot.denoising.factors is not None
+
+
+def _advance_together(predicted: Sequence[tuple[Slot, Any]]) -> list[None]:
+    linear_steps.step(_denoisings([slot for slot, _ in predicted]), [output for _, output in predicted])
+    return [None for _ in predicted]
 
 
 def _denoisings(slots: Sequence[Slot]) -> list[Denoising]:

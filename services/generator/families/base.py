@@ -44,6 +44,9 @@ class Denoising:
     """What a family keeps for itself."""
     clean: torch.Tensor | None = None
     """What the scheduler took the finished latents for in the newest step, shaped as `latents`."""
+    factors: torch.Tensor | None = None
+    """What the scheduler's steps multiply latents and outputs with [steps, 4], see `linear_steps.py`; None where each
+    step is the scheduler's own to take."""
 
     @property
     def is_done(self) -> bool:

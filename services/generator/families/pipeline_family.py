@@ -14,7 +14,7 @@ from services.common.errors import InvalidInputError, Reason, UnavailableError
 from services.generator import noise, schedulers
 from services.generator.adapters.switch import selection
 from services.generator.domain import GenerationRecord
-from services.generator.families import guidance
+from services.generator.families import guidance, linear_steps
 from services.generator.families.base import NO_IMAGES, Conditioning, Denoising, Family
 
 PROMPT = "prompt_embeds"
@@ -55,6 +55,7 @@ class PipelineFamily(Family):
             UnavailableError: MODEL_UNAVAILABLE, naming the parts the pipeline was loaded without.
         """
         super().__init__(pipeline, **options)
+        self._linear_steps = linear_steps.LinearSteps()
         missing = [part for part in self._needed_parts if getattr(pipeline, part) is None]
         if missing:
             message = f"a {type(pipeline).__name__} cannot read prompts without {' and '.join(missing)}"
@@ -141,6 +142,8 @@ class PipelineFamily(Family):
             latents=start.latents,
             generator=generator,
             extra=start.extra,
+            # What a family keeps for itself, it does something with between steps.
+            factors=None if start.extra else self._linear_steps.factors(scheduler, start.timesteps, start.latents),
         )
 
     def _scheduler(self, record: GenerationRecord) -> Any:
@@ -167,6 +170,13 @@ class PipelineFamily(Family):
         """RGB pictures of the decoder's output [B, 3, H, W] from -1 to 1."""
         pictures: list[Image.Image | None] = self.pipeline.image_processor.postprocess(decoded, output_type="pil")
         return pictures
+
+    def advance(self, one: Denoising, output: torch.Tensor) -> None:
+        """Takes the step of a picture alone, by its factors where it has some."""
+        if one.factors is None:
+            super().advance(one, output)
+        else:
+            linear_steps.step([one], [output])
 
     def _step(self, one: Denoising, timestep: torch.Tensor, output: torch.Tensor) -> schedulers.Stepped:
         # Some schedulers tell batch and channels apart: they get a batch of one.
