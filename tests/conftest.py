@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from world.glyphs import FontMissingError, font_path
@@ -21,6 +22,18 @@ if TYPE_CHECKING:
 
 # As services/cluster/processes.py does, which many tests import too late: gRPC reads it when it is first imported.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
+# The same examples each time, nothing kept on disk, and no clock on a machine that does other work. Here, since modules
+# of tests take the profile that there is when they are imported.
+hypothesis.settings.register_profile(
+    "likeness",
+    database=None,
+    deadline=None,
+    derandomize=True,
+    max_examples=50,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("likeness")
 
 STOP_SECONDS = 90
 LPIPS_WEIGHTS = Path(__file__).resolve().parents[2] / "shared/weights/squeezenet1_1"

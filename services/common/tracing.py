@@ -198,7 +198,8 @@ def past(name: str, parent: Span, began: float, ended: float, *, attributes: Att
     """A part of `parent` that is over; times by time.perf_counter."""
     if not parent:
         return
-    since = time.time_ns() - round(time.perf_counter() * 1e9)
+    # A thread that is kept waiting between its looks at the two clocks finds too little.
+    since = max(time.time_ns() - time.perf_counter_ns() for _ in range(3))
     one = _made(name, "internal", parent, attributes, began_ns=since + round(began * 1e9))
     if one._inner is not None:
         one._inner.end(since + round(ended * 1e9))

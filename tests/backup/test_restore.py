@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -88,6 +89,9 @@ async def test_a_loop_that_was_under_way_goes_on(empty_database_url: str, object
         async for one in gateway.stub.WatchSession(pb.WatchSessionRequest(name=name)):
             if one.event.HasField("candidate_generated"):
                 break
+        # The watcher may hear of the picture before the loop knows that it is stored.
+        while parts.generator.gate.is_set():
+            await asyncio.sleep(0.005)
         await backed_up(empty_database_url, objects, place)
         before = await gateway.stub.GetSession(pb.GetSessionRequest(name=name))
     await destroyed(empty_database_url, objects)

@@ -84,6 +84,14 @@ async def all_gone(pids: list[int]) -> None:
             await asyncio.sleep(0.05)
 
 
+def command_of(process: psutil.Process) -> str:
+    """The command line of a process; empty if it has just ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
 def runs(pid: int) -> bool:
     """Whether a process lives; a zombie does not."""
     try:

@@ -13,6 +13,7 @@ from likeness.scorer.v1 import scorer_service_pb2 as pb
 from likeness.scorer.v1.scorer_service_pb2_grpc import ScorerServiceStub
 from likeness.types.v1 import image_pb2
 from services.common.settings import MAX_MESSAGE_BYTES
+from tests.cluster.running import command_of
 from tests.conftest import Cluster
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -35,9 +36,7 @@ def test_every_part_serves_and_is_measured(cluster: Cluster) -> None:
 
 def test_one_replica_of_each_backend_as_nice_as_who_starts_them(cluster: Cluster) -> None:
     below = psutil.Process(cluster.processes["ray"]).children(recursive=True)
-    niceness = {
-        name: [one.nice() for one in below if f"ServeReplica:{name}" in " ".join(one.cmdline())] for name in BACKENDS
-    }
+    niceness = {name: [one.nice() for one in below if f"ServeReplica:{name}" in command_of(one)] for name in BACKENDS}
     assert niceness == {name: [psutil.Process().nice()] for name in BACKENDS}
 
 

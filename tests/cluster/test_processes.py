@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import subprocess
@@ -34,7 +35,7 @@ async def test_a_process_that_does_not_listen_is_killed(tmp_path: Path) -> None:
     log = tmp_path / "stubborn.log"
     process = await spawn(STUBBORN, log=log)
     while "up" not in log_tail(log):
-        pass
+        await asyncio.sleep(0.01)
     await stop(process, signal.SIGTERM, grace_seconds=0.1)
     assert process.returncode == -signal.SIGKILL
 

@@ -17,14 +17,15 @@ import pytest
 
 from services.common import telemetry, tracing
 from services.common.errors import InvalidInputError, NotFoundError, Reason, UnavailableError
-from tests.collector import Collector, Received, collecting
+from tests.collector import WAIT_SECONDS, Collector, Received, collecting
 
 METHOD = "likeness.scorer.v1.ScorerService/Embed"
 
 
 @pytest.fixture
-def collector() -> Iterator[Collector]:
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     """A collector, with this process tracing to it."""
+    monkeypatch.setattr(tracing, "FLUSH_SECONDS", WAIT_SECONDS)
     with collecting() as one:
         tracing.start("tested", one.endpoint)
         yield one

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from likeness.doctor.findings import Finding
 from services.common.profile import ROOT
 from services.common.settings import Settings
-from services.doctor.findings import Finding
 from services.doctor.settings import contradictions, profile, read_settings, unknown_names
 
 Diagnose = Callable[..., list[Finding]]

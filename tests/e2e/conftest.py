@@ -13,11 +13,11 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this folder needs the cluster; starting it may take a minute on a busy machine."""
+    """Everything in this folder needs the cluster; starting it may take minutes on a busy machine."""
     for item in items:
         if "tests/e2e" in item.nodeid:
             item.add_marker(pytest.mark.integration)
-            item.add_marker(pytest.mark.timeout(300))
+            item.add_marker(pytest.mark.timeout(600))
 
 
 @pytest.fixture

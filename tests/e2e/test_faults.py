@@ -17,6 +17,7 @@ import pytest
 
 from likeness.gateway.v1 import session_pb2, session_service_pb2, session_service_pb2_grpc
 from likeness.types.v1 import image_pb2
+from tests.cluster.running import command_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -116,15 +117,12 @@ def test_a_replica_killed_in_mid_loop_costs_no_candidate(
     for kind in ("candidate_generated", "candidate_scored"):
         ids = [getattr(event, kind).candidate.id for event in events if event.HasField(kind)]
         assert sorted(ids) == [f"r{r}c{c}" for r in (1, 2, 3) for c in (1, 2)], f"{kind}: {ids}"
-    assert replicas() and replica not in replicas()
-
-
-def command_of(process: psutil.Process) -> str:
-    """The command line of a process; empty if it has just ended."""
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
+    # Where the kill came late, the loop ended without it.
+    deadline = time.monotonic() + 120
+    while not replicas() - {replica}:
+        assert time.monotonic() < deadline, f"nobody started a replica of the {application} again"
+        time.sleep(0.2)
+    assert replica not in replicas()
 
 
 @pytest.mark.parametrize("part", ["redis"])

@@ -11,7 +11,7 @@ import asyncio
 import io
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
 from PIL import Image, ImageChops, ImageStat
@@ -112,6 +112,14 @@ class Generator:
             self.cancelled += 1
             raise
         self.finished += 1
+
+    async def go_on_until(self, enough: Callable[[], bool]) -> None:
+        """Lets all pictures go a step at a time until it is enough, and holds them: no machine is so fast that it makes
+        many more."""
+        while not enough():
+            self.gate.set()
+            self.gate.clear()
+            await asyncio.sleep(0.001)
 
     async def list_models(self) -> list[ports.ModelInfo]:
         """Two models; only the first mixes noises."""

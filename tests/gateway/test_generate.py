@@ -250,11 +250,15 @@ async def test_cancelling_the_call_cancels_the_denoising(gateway: Gateway) -> No
 async def test_a_deadline_cancels_the_denoising(gateway: Gateway) -> None:
     generator = gateway.parts.generator
     generator.gate.clear()
-    call = gateway.images.GenerateImages(pb.GenerateImagesRequest(prompt=RED), timeout=0.3)
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        async for _ in call:
-            pass
-    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    # On a busy machine it takes a while until the call has come to the generator.
+    seconds = 0.3
+    while not generator.calls:
+        call = gateway.images.GenerateImages(pb.GenerateImagesRequest(prompt=RED), timeout=seconds)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            async for _ in call:
+                pass
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        seconds *= 2
     while not generator.cancelled:
         await asyncio.sleep(0.005)
 

@@ -239,32 +239,35 @@ class SeamGenerator(generator_grpc.GeneratorServiceServicer):
         self.calls.append("Generate")
         self.requests.append(request)
         await self.failures.maybe(context)
-        for item in request.items:
-            yield generator_pb.GenerateResponse(item_id=item.item_id, queued=generator_pb.QueuedEvent())
-            if item.prompt == "silent":
-                continue
-            steps = item.steps if item.HasField("steps") else 2
-            yield generator_pb.GenerateResponse(
-                item_id=item.item_id, started=generator_pb.StartedEvent(total_steps=steps)
-            )
-            if item.prompt == "stuck":
-                try:
-                    await asyncio.Event().wait()
-                finally:
-                    self.cancelled.set()
-            if item.prompt == "broken":
-                error = score_pb2.ItemError(reason=Reason.GENERATION_FAILED.value, message="no luck")
-                yield generator_pb.GenerateResponse(item_id=item.item_id, failed=generator_pb.FailedEvent(error=error))
-                continue
-            for step in range(1, steps + 1):
-                event = generator_pb.StepEvent(step=step, total_steps=steps)
-                yield generator_pb.GenerateResponse(item_id=item.item_id, step=event)
-            record = model_pb2.GenerationRecord(prompt=item.prompt, seed=item.seed, steps=steps, model="paint")
-            image = image_pb2.Image(data=picture(item.prompt))
-            yield generator_pb.GenerateResponse(
-                item_id=item.item_id,
-                image=generator_pb.ImageEvent(image=image, record=record, prompt_truncated=False),
-            )
+        try:
+            for item in request.items:
+                async for event in self._paint(item):
+                    yield event
+        except (asyncio.CancelledError, GeneratorExit):
+            self.cancelled.set()
+            raise
+
+    async def _paint(self, item: generator_pb.GenerateItem) -> AsyncIterator[generator_pb.GenerateResponse]:
+        yield generator_pb.GenerateResponse(item_id=item.item_id, queued=generator_pb.QueuedEvent())
+        if item.prompt == "silent":
+            return
+        steps = item.steps if item.HasField("steps") else 2
+        yield generator_pb.GenerateResponse(item_id=item.item_id, started=generator_pb.StartedEvent(total_steps=steps))
+        if item.prompt == "stuck":
+            await asyncio.Event().wait()
+        if item.prompt == "broken":
+            error = score_pb2.ItemError(reason=Reason.GENERATION_FAILED.value, message="no luck")
+            yield generator_pb.GenerateResponse(item_id=item.item_id, failed=generator_pb.FailedEvent(error=error))
+            return
+        for step in range(1, steps + 1):
+            event = generator_pb.StepEvent(step=step, total_steps=steps)
+            yield generator_pb.GenerateResponse(item_id=item.item_id, step=event)
+        record = model_pb2.GenerationRecord(prompt=item.prompt, seed=item.seed, steps=steps, model="paint")
+        image = image_pb2.Image(data=picture(item.prompt))
+        yield generator_pb.GenerateResponse(
+            item_id=item.item_id,
+            image=generator_pb.ImageEvent(image=image, record=record, prompt_truncated=False),
+        )
 
     async def ListModels(
         self, request: generator_pb.ListModelsRequest, context: Any

@@ -60,7 +60,8 @@ def test_leaving_a_regeneration_cancels_its_loop(client: Client, target: bytes) 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        client.regenerate(target, rounds=50, on_event=stop)
+        # So much that it is not done before it is cancelled.
+        client.regenerate(target, rounds=100, candidates=64, on_event=stop)
     assert client.get_session("s1").session.state is SessionState.CANCELLED
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
+from likeness import AsyncClient, Health
 from reliability.deployment import Deployment, deployed
-from services.cluster.processes import free_port
 from tests.collector import Collector
 
-HTTP_PORT = free_port(0)
 LOOP = pytest.mark.asyncio(loop_scope="session")
 
 
@@ -27,17 +27,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def shared(collector: Collector) -> AsyncIterator[Deployment]:
     """One gateway, which traces, and everything that it needs."""
-    environment = {
-        "LIKENESS_HTTP_PORT": str(HTTP_PORT),
-        "LIKENESS_OTLP_ENDPOINT": collector.endpoint,
-        "OTEL_BSP_SCHEDULE_DELAY": "500",
-    }
+    environment = {"LIKENESS_OTLP_ENDPOINT": collector.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "500"}
     async with deployed(environments=[environment]) as running:
         yield running
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def deployment(shared: Deployment) -> AsyncIterator[Deployment]:
-    """The deployment, whole."""
+    """The deployment, whole; also its cache, without which it serves."""
     await shared.mend()
+    async with AsyncClient(shared.address()) as client:
+        while (await client.status()).health is not Health.SERVING:
+            await asyncio.sleep(0.1)
     yield shared

@@ -13,7 +13,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from likeness import AsyncClient, Health
 from reliability.deployment import BACKENDS, Deployment
 from services.gateway.health import SERVICE_NEEDS
-from tests.operations.conftest import HTTP_PORT
 
 SERVICES = [service for service in SERVICE_NEEDS if service]
 
@@ -24,9 +23,10 @@ async def said(deployment: Deployment) -> dict[str, bool]:
     return {service: await gateway.health(service) == "SERVING" for service in SERVICE_NEEDS}
 
 
-async def healthz() -> tuple[int, str]:
+async def healthz(deployment: Deployment) -> tuple[int, str]:
     """Status code and word of /healthz."""
-    url = f"http://127.0.0.1:{HTTP_PORT}/healthz"
+    port = deployment.gateways[0].environment["LIKENESS_HTTP_PORT"]
+    url = f"http://127.0.0.1:{port}/healthz"
     async with aiohttp.ClientSession() as session, session.get(url) as answer:
         return answer.status, (await answer.json())["health"]
 
@@ -40,7 +40,7 @@ async def status(deployment: Deployment) -> tuple[Health, set[str]]:
 
 async def test_ready(deployment: Deployment) -> None:
     assert all((await said(deployment)).values())
-    assert await healthz() == (200, "serving")
+    assert await healthz(deployment) == (200, "serving")
     assert await status(deployment) == (Health.SERVING, set())
 
 
@@ -49,7 +49,7 @@ async def test_a_part_is_down_and_comes_back(deployment: Deployment, process: st
     await deployment.kill(process)
     await deployment.gateways[0].wait_health("NOT_SERVING")
     assert await said(deployment) == {service: part not in needs for service, needs in SERVICE_NEEDS.items()}
-    assert await healthz() == (503, "not_serving")
+    assert await healthz(deployment) == (503, "not_serving")
     assert await status(deployment) == (Health.NOT_SERVING, {part})
     await deployment.start(process)
     await deployment.gateways[0].wait_health("SERVING")
@@ -59,13 +59,13 @@ async def test_a_part_is_down_and_comes_back(deployment: Deployment, process: st
 async def test_a_lost_cache_leaves_it_ready(deployment: Deployment) -> None:
     await deployment.kill("redis")
     async with asyncio.timeout(60):
-        while await healthz() != (200, "degraded"):
+        while await healthz(deployment) != (200, "degraded"):
             await asyncio.sleep(0.1)
     assert all((await said(deployment)).values()), "slower, and load balancers go on sending"
     assert await status(deployment) == (Health.DEGRADED, {"cache"})
     await deployment.start("redis")
     async with asyncio.timeout(60):
-        while await healthz() != (200, "serving"):
+        while await healthz(deployment) != (200, "serving"):
             await asyncio.sleep(0.1)
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-import hypothesis
 import numpy as np
 import open_clip
 import pytest
@@ -33,17 +32,6 @@ MERGES = ("r e", "re d</w>", "c a", "ca r</w>")
 MakePicture = Callable[..., Picture]
 MakeFeatures = Callable[[imagenet.Backbone], nn.Sequential]
 MakeRankings = Callable[..., tuple[RankedDifferences, ...]]
-
-# The same examples each time, nothing kept on disk, and no clock on a machine that does other work.
-hypothesis.settings.register_profile(
-    "likeness",
-    database=None,
-    deadline=None,
-    derandomize=True,
-    max_examples=50,
-    suppress_health_check=[hypothesis.HealthCheck.too_slow],
-)
-hypothesis.settings.load_profile("likeness")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -172,7 +172,7 @@ async def test_a_caller_that_goes_away_stops_the_work(loaded: Registry) -> None:
     class Waits(NoRed):
         def score(self, target: Picture, candidates: Sequence[Picture]) -> list[Value]:
             started.set()
-            release.wait(10)
+            release.wait(60)
             return super().score(target, candidates)
 
     class After(NoRed):
@@ -184,7 +184,7 @@ async def test_a_caller_that_goes_away_stops_the_work(loaded: Registry) -> None:
     later.spec = replace(later.spec, id="after")
     scorer = Scorer(Registry([waits, later]))
     task = asyncio.create_task(scorer.score(_query("blue", metrics=("no-red", "after"))))
-    await asyncio.to_thread(started.wait, 10)
+    await asyncio.to_thread(started.wait, 60)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -111,18 +111,21 @@ def test_a_backends_container_starts_answers_and_stops(tmp_path: Path) -> None:
             command, env=environment, cwd=folder, capture_output=True, text=True, timeout=60, check=False
         )
 
+    assert probe().returncode == 1, "nothing can answer yet"
     log = tmp_path / "log"
     with log.open("wb") as output:
         command = [sys.executable, *dockerfile.command("CMD")[1:]]
         process = subprocess.Popen(command, env=environment, cwd=folder, stdout=output, stderr=output)
     children: list[psutil.Process] = []
     try:
-        assert probe().returncode == 1, "nothing can answer yet"
         while b"all_ready" not in log.read_bytes():
             assert process.poll() is None, log.read_text()
             time.sleep(0.5)
-        well = probe()
-        assert well.returncode == 0, well.stderr
+        # A container engine asks several times too: on a busy machine an answer may take longer than a probe.
+        tries = [probe()]
+        while tries[-1].returncode and len(tries) < 5:
+            tries.append(probe())
+        assert tries[-1].returncode == 0, tries[-1].stderr
         children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(getattr(signal, dockerfile.last("STOPSIGNAL")))
         assert process.wait(timeout=120) == 0

@@ -24,7 +24,7 @@ def main(files: list[str]) -> None:
     from ray.serve._private.api import serve_start
     from ray.serve.schema import ServeDeploySchema
 
-    from services.cluster.ray_cluster import _init_ray
+    from services.cluster.ray_serving import _init_ray
 
     configs = [ServeDeploySchema(**yaml.safe_load(Path(file).read_text(encoding="utf-8"))) for file in files]
     options = configs[0].model_copy(deep=True)

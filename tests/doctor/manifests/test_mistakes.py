@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from deploy.k8s.render import rendered
-from services.doctor.findings import Finding
+from likeness.doctor.findings import Finding
 from services.doctor.manifests import CHECKS, examine
 from services.doctor.manifests.model import Manifests, name_of
 from services.doctor.manifests.reading import parse

@@ -11,13 +11,15 @@ import pytest_asyncio
 
 from services.cluster.redis_server import RedisServer
 from services.cluster.state import make_run_dir
+from services.gateway.access import throttle
 from tests.gateway.access.keys import Keys
 from tests.gateway.conftest import Gateway, Parts, clear, running
 
 
 @pytest_asyncio.fixture
-async def redis(tmp_path: Path) -> AsyncIterator[RedisServer]:
-    """A Redis of this test."""
+async def redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RedisServer]:
+    """A Redis of this test. It is not given up because the machine is busy."""
+    monkeypatch.setattr(throttle, "SOCKET_TIMEOUT_SECONDS", 60.0)
     run_dir = make_run_dir()
     server = RedisServer(run_dir, tmp_path / "redis.log")
     await server.start()

@@ -73,6 +73,7 @@ async def test_evaluations_are_their_tenants(closed: Gateway, keys: Keys) -> Non
     await closed.evaluations.GetEvaluation(pb.GetEvaluationRequest(name=stream.name), metadata=acme)
 
 
+@pytest.mark.usefixtures("one_day")
 async def test_pictures_of_prompts_are_counted(closed: Gateway, keys: Keys) -> None:
     key = await keys.make("acme")
     stream = await opened(closed, key)

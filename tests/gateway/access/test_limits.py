@@ -95,6 +95,7 @@ def test_bucket_fills_at_its_rate_and_no_further_than_its_size() -> None:
     assert [counts.begin("k", 8.0, 0, 9999.0).refusal for _ in range(17)].count(None) == 16
 
 
+@pytest.mark.usefixtures("one_day")
 async def test_images_of_a_day(closed: Gateway, keys: Keys) -> None:
     admin, key = await keys.make("ops", Scope.ADMIN), await keys.make()
     await set_limits(closed, admin, images_per_day=3)
@@ -121,6 +122,7 @@ async def test_pictures_that_the_generator_refused_are_not_counted(closed: Gatew
     assert (await limits_of(closed, admin)).usage.images == 0
 
 
+@pytest.mark.usefixtures("one_day")
 async def test_pixels_of_a_day(closed: Gateway, keys: Keys) -> None:
     admin, key = await keys.make("ops", Scope.ADMIN), await keys.make()
     await set_limits(closed, admin, megapixels_per_day=0.000001)
@@ -129,6 +131,7 @@ async def test_pixels_of_a_day(closed: Gateway, keys: Keys) -> None:
     assert await refusal(call.read()) == (EXHAUSTED, "QUOTA_EXCEEDED")
 
 
+@pytest.mark.usefixtures("one_day")
 async def test_loop_ends_when_the_quota_does(closed: Gateway, keys: Keys) -> None:
     admin, key = await keys.make("ops", Scope.ADMIN), await keys.make()
     await set_limits(closed, admin, images_per_day=3)

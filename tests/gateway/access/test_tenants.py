@@ -198,6 +198,7 @@ async def test_cursor_of_anothers_session_opens_nothing(closed: Gateway, tenants
 async def test_sweep_takes_only_what_its_tenant_does_not_need(
     closed: Gateway, tenants: Tenants, database_url: str
 ) -> None:
+    await closed.leave_chores()
     name = await create(closed, tenants.acme)
     database = Database(database_url)
     async with database.transaction() as connection:

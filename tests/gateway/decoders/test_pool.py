@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
-import threading
-import time
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from PIL import Image
 from services.common import images
 from services.common.errors import ImageError, Reason, UnavailableError
 from services.common.settings import MEBIBYTE
+from services.gateway.decoders import process
 from services.gateway.decoders.limits import DecodeLimits
 from services.gateway.decoders.pool import DecoderPool
 from tests.gateway.decoders import files
@@ -84,7 +85,7 @@ def test_a_picture_that_needs_too_much_memory_is_refused() -> None:
     narrow.close()
 
 
-def test_a_worker_that_hangs_without_working_is_given_up() -> None:
+def test_a_worker_that_hangs_without_working_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = DecoderPool(1, DecodeLimits(wall_seconds=1.0))
     pool.start()
     (stopped,) = pool.pids
@@ -93,6 +94,8 @@ def test_a_worker_that_hangs_without_working_is_given_up() -> None:
         pool.describe(files.small())
     assert caught.value.reason is Reason.IMAGE_TOO_COSTLY
     assert not psutil.pid_exists(stopped)
+    # The next one has all the time that a busy machine takes.
+    monkeypatch.setattr(pool._all[0], "_limits", DecodeLimits())
     assert pool.describe(files.small()).width_pixels == 16
     pool.close()
 
@@ -105,24 +108,18 @@ def test_a_worker_that_died_before_is_replaced(pool: DecoderPool) -> None:
     assert pool.pids != [before]
 
 
-def test_one_death_is_not_the_pictures_fault() -> None:
+def test_one_death_is_not_the_pictures_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = DecoderPool(1, DecodeLimits(cpu_seconds=60))
-    with ThreadPoolExecutor(1) as caller:
-        picture = files.many_scans(3000, 60)
-        answer = caller.submit(pool.describe, picture)
-        _kill_at_work(pool)
-        assert answer.result().width_pixels == 3000
+    die_at_work(pool, monkeypatch, times=1)
+    assert pool.describe(files.many_scans(3000, 60)).width_pixels == 3000
     pool.close()
 
 
-def test_a_picture_that_kills_two_workers_is_refused() -> None:
+def test_a_picture_that_kills_two_workers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = DecoderPool(1, DecodeLimits(cpu_seconds=600))
-    with ThreadPoolExecutor(1) as caller:
-        answer = caller.submit(pool.describe, MINUTES_OF_WORK)
-        _kill_at_work(pool)
-        _kill_at_work(pool)
-        with pytest.raises(ImageError) as caught:
-            answer.result()
+    die_at_work(pool, monkeypatch, times=2)
+    with pytest.raises(ImageError) as caught:
+        pool.describe(MINUTES_OF_WORK)
     assert caught.value.reason is Reason.IMAGE_TOO_COSTLY
     assert pool.describe(files.small()).width_pixels == 16
     pool.close()
@@ -138,11 +135,13 @@ def test_many_threads_share_few_workers() -> None:
     pool.close()
 
 
-def test_closing_ends_what_is_under_way() -> None:
+def test_closing_ends_what_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = DecoderPool(1, DecodeLimits(cpu_seconds=600))
+    sent: queue.Queue[int] = queue.Queue()
+    after_sending(monkeypatch, lambda: sent.put(pool.pids[0]))
     with ThreadPoolExecutor(1) as caller:
         answer = caller.submit(pool.describe, MINUTES_OF_WORK)
-        (worker,) = _at_work(pool)
+        worker = sent.get()
         pool.close()
         with pytest.raises(UnavailableError):
             answer.result()
@@ -178,15 +177,23 @@ def test_without_processes_the_call_fails_in_words(monkeypatch: pytest.MonkeyPat
     assert "no-such-python" not in caught.value.message
 
 
-def _at_work(pool: DecoderPool) -> list[int]:
-    """Process ids of the pool once its worker is decoding."""
-    while not pool.pids or psutil.Process(pool.pids[0]).cpu_times().user < 0.3:
-        threading.Event().wait(0.01)
-    return pool.pids
+def after_sending(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Does something each time a worker has been sent a picture."""
+
+    def send(connection: socket.socket, data: bytes) -> None:
+        real(connection, data)
+        act()
+
+    real = process.send
+    monkeypatch.setattr(process, "send", send)
 
 
-def _kill_at_work(pool: DecoderPool) -> None:
-    (worker,) = _at_work(pool)
-    os.kill(worker, signal.SIGKILL)
-    while pool.pids == [worker]:
-        time.sleep(0.01)
+def die_at_work(pool: DecoderPool, monkeypatch: pytest.MonkeyPatch, *, times: int) -> None:
+    """The first workers that get a picture are killed before they can have decoded it."""
+    left = iter(range(times))
+
+    def kill() -> None:
+        if next(left, None) is not None:
+            os.kill(pool.pids[0], signal.SIGKILL)
+
+    after_sending(monkeypatch, kill)

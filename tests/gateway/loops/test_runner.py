@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -10,6 +11,7 @@ from sqlalchemy import text
 
 from likeness.gateway.v1 import session_pb2
 from likeness.gateway.v1 import session_service_pb2 as pb
+from services.gateway import server
 from services.gateway.store.database import Database
 from tests.gateway.conftest import Gateway, Parts, clear, running
 from tests.gateway.failures import details_of, reason_of
@@ -81,14 +83,20 @@ async def test_gateway_that_has_handed_over_begins_nothing(database_url: str, pa
     await clear(database_url)
 
 
-async def test_new_calls_of_a_drained_gateway_are_sent_elsewhere(gateway: Gateway) -> None:
+async def test_new_calls_of_a_drained_gateway_are_sent_elsewhere(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = await gateway.create()
+    told = asyncio.Event()
+    # The notice lasts until the call is answered, however long that takes.
+    monkeypatch.setattr(server, "asyncio", SimpleNamespace(sleep=lambda _: told.wait()))
     draining = asyncio.create_task(gateway.server.drain(notice_seconds=0.5))
     await asyncio.sleep(0)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await gateway.stub.GetSession(pb.GetSessionRequest(name=name))
     assert reason_of(caught.value) == (grpc.StatusCode.UNAVAILABLE, "BACKEND_UNAVAILABLE")
     assert details_of(caught.value)["RetryInfo"].retry_delay.seconds == 1
+    told.set()
     await draining
 
 
@@ -116,6 +124,9 @@ async def held(gateway: Gateway) -> str:
     async for one in gateway.stub.WatchSession(pb.WatchSessionRequest(name=name)):
         if one.event.HasField("candidate_generated"):
             break
+    # A watcher may hear of a picture before the loop knows that it is stored.
+    while gateway.parts.generator.gate.is_set():
+        await asyncio.sleep(0.005)
     return name
 
 

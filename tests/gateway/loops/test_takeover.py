@@ -249,6 +249,9 @@ async def held(gateway: Gateway, **settings: float) -> str:
     async for one in gateway.stub.WatchSession(pb.WatchSessionRequest(name=name)):
         if one.event.HasField("candidate_generated"):
             break
+    # A watcher may hear of a picture before the loop knows that it is stored.
+    while gateway.parts.generator.gate.is_set():
+        await asyncio.sleep(0.005)
     return name
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.gateway import domain
 from services.gateway.loops.text import MAX_STORED_CHARACTERS, storable
 
 
+@settings(max_examples=100)
 @given(st.text(st.characters(exclude_categories=("Cs",))))
 def test_only_control_characters_are_taken_out(text: str) -> None:
     stored = storable(text)

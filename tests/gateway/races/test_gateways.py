@@ -42,15 +42,14 @@ async def test_gateways_share_a_race(database_url: str) -> None:
 async def test_a_gateway_that_closes_in_the_middle_costs_nothing(database_url: str) -> None:
     first, second = Parts(), Parts()
     second.objects = first.objects
+    first.generator.gate.clear()
+    second.generator.gate.clear()
     async with running(database_url, second, max_running_sessions=2) as other:
         async with running(database_url, first, max_running_sessions=2) as one:
             race = await create(one, targets=3)
             watch = asyncio.create_task(finished(other, race.name))
-            first.generator.gate.clear()
-            while first.generator.made.total() < 2:
-                first.generator.gate.set()
-                await asyncio.sleep(0.01)
-            first.generator.gate.clear()
+            await first.generator.go_on_until(lambda: first.generator.made.total() >= 2)
+        second.generator.gate.set()
         answer = await watch
         assert answer.race.state == race_pb2.Race.STATE_FINISHED
         assert {entry.state for entry in answer.entries} == {Entry.STATE_SUCCEEDED}
@@ -71,10 +70,10 @@ async def test_one_session_of_a_person_is_not_behind_a_race(database_url: str, p
         while len(parts.generator.calls) < 2:
             await asyncio.sleep(0.01)
         name = await gateway.create()
-        loop = asyncio.create_task(gateway.events(name))
         await gateway.stub.StartLoop(sessions.StartLoopRequest(name=name))
         parts.generator.gate.set()
-        await loop
+        done = await gateway.finished(name)
+        assert done.session.round_count == 3
         answer = await gateway.races.GetRace(pb.GetRaceRequest(name=race.name))
         assert answer.race.state == race_pb2.Race.STATE_RUNNING
         await finished(gateway, race.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 
@@ -14,6 +15,7 @@ from likeness.gateway.v1 import session_service_pb2 as pb
 from services.gateway import housekeeping
 from tests.gateway.conftest import Gateway, Parts, clear, running
 from tests.gateway.failures import reason_of
+from tests.gateway.test_cancel import in_generator
 
 pytestmark = pytest.mark.integration
 
@@ -70,14 +72,16 @@ async def test_only_what_is_finished_and_old_is_compacted(compacting: Gateway) -
     for name in (paused, running_one):
         await compacting.stub.StartLoop(pb.StartLoopRequest(name=name))
     await compacting.stub.PauseLoop(pb.PauseLoopRequest(name=paused, at_once=True))
+    # It has no more to say before its first picture.
+    await in_generator(compacting)
     await compacting.execute(OLD)
     before = await compacting.count(EVENTS)
-    assert await compacting.server.housekeeping.run()
+    await do_chores(compacting)
     assert await compacting.count(EVENTS) == before > 0
     compacting.parts.generator.gate.set()
     await compacting.finished(running_one)
     before = await compacting.count(EVENTS)
-    assert await compacting.server.housekeeping.run()
+    await do_chores(compacting)
     assert await compacting.count(EVENTS) == before
 
 
@@ -99,7 +103,7 @@ async def test_old_sessions_are_deleted_with_their_pictures(database_url: str, p
         await one.execute(OLD)
         young, waiting = await finished(one), await one.create()
         await one.execute(f"{OLD} WHERE id = '{waiting.removeprefix('sessions/')}'")
-        assert await one.server.housekeeping.run()
+        await do_chores(one)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await one.stub.GetSession(pb.GetSessionRequest(name=old))
         assert reason_of(caught.value)[:2] == (grpc.StatusCode.NOT_FOUND, "SESSION_NOT_FOUND")
@@ -116,7 +120,7 @@ async def test_without_settings_everything_is_kept(gateway: Gateway) -> None:
     await finished(gateway)
     await gateway.execute("UPDATE sessions SET update_time = update_time - interval '10 years'")
     events = await gateway.count(EVENTS)
-    assert await gateway.server.housekeeping.run()
+    await do_chores(gateway)
     assert (await gateway.count(SESSIONS), await gateway.count(EVENTS)) == (1, events)
 
 
@@ -127,7 +131,7 @@ async def test_one_gateway_at_a_time_does_the_chores(compacting: Gateway) -> Non
         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": housekeeping._LOCK_KEY})
         assert not await compacting.server.housekeeping.run()
         assert await compacting.count(EVENTS) > 0
-    assert await compacting.server.housekeeping.run()
+    await do_chores(compacting)
     assert await compacting.count(EVENTS) == 0
 
 
@@ -144,7 +148,13 @@ async def finished(gateway: Gateway) -> str:
 async def grown_old(gateway: Gateway) -> None:
     """Two days later, after the chores."""
     await gateway.execute(OLD)
-    assert await gateway.server.housekeeping.run()
+    await do_chores(gateway)
+
+
+async def do_chores(gateway: Gateway) -> None:
+    """Does every chore; the gateway's own first round of them may still be under way."""
+    while not await gateway.server.housekeeping.run():
+        await asyncio.sleep(0.01)
 
 
 async def watch(gateway: Gateway, name: str, cursor: str) -> list[session_pb2.SessionEvent]:

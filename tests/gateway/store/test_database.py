@@ -108,7 +108,8 @@ async def test_locks_of_a_gateway_that_freezes_between_two_messages_of_a_stateme
             waiting = asyncio.create_task(_locked(other))
             while not await _count(other, "wait_event_type = 'Lock'"):
                 await asyncio.sleep(0.01)
-            assert await _count(other, "state = 'active' AND wait_event = 'ClientRead'") == 1
+            while not await _count(other, "state = 'active' AND wait_event = 'ClientRead'"):
+                await asyncio.sleep(0.01)
             monkeypatch.setattr(IDLE, 3600.0)
             await other.end_frozen()
             assert not waiting.done()

@@ -14,7 +14,7 @@ from services.generator.engine import observing
 from services.generator.engine.base import Failed, Finished
 from services.generator.engine.step_engine import StepEngine
 from services.generator.pipelines import LoadedModel
-from tests.collector import Collector, Received, collecting
+from tests.collector import WAIT_SECONDS, Collector, Received, collecting
 from tests.generator.engine.test_admission import slots
 from tests.generator.engine.test_joining import called, read, unguided
 from tests.generator.gate import Gate
@@ -22,8 +22,9 @@ from tests.generator.tiny import work
 
 
 @pytest.fixture
-def collector() -> Iterator[Collector]:
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     """A collector, with this process tracing to it."""
+    monkeypatch.setattr(tracing, "FLUSH_SECONDS", WAIT_SECONDS)
     with collecting() as one:
         tracing.start("generator", one.endpoint)
         yield one

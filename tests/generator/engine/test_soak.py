@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+import threading
 import weakref
 
 from services.common.errors import CancelledError, OverloadedError
@@ -21,9 +22,17 @@ CALLERS = 50
 
 async def test_callers_that_come_and_cancel_leave_nothing_behind(tiny: LoadedModel) -> None:
     engine = StepEngine({"tiny": tiny}, max_waiting_items=20)
+    # However fast it is, the engine makes nothing before somebody found no room.
+    full = threading.Event()
+
+    def hold(*_: object) -> None:
+        full.wait(60)
+
+    handle = tiny.family.pipeline.unet.register_forward_pre_hook(hold)
     rng = random.Random(1)
     held: list[weakref.ref[Slot]] = []
-    outcomes = await asyncio.gather(*(_caller(engine, tiny, rng, held) for _ in range(CALLERS)))
+    outcomes = await asyncio.gather(*(_caller(engine, tiny, rng, held, full) for _ in range(CALLERS)))
+    handle.remove()
     made, cancelled, refused = (sum(outcome.count(name) for outcome in outcomes) for name in ("made", "cut", "no room"))
     assert made and cancelled and refused
     assert made + cancelled == len(held)
@@ -39,7 +48,11 @@ async def test_callers_that_come_and_cancel_leave_nothing_behind(tiny: LoadedMod
 
 
 async def _caller(
-    engine: StepEngine, model: LoadedModel, rng: random.Random, held: list[weakref.ref[Slot]]
+    engine: StepEngine,
+    model: LoadedModel,
+    rng: random.Random,
+    held: list[weakref.ref[Slot]],
+    full: threading.Event,
 ) -> list[str]:
     """Asks for pictures until the queue takes them; cancels some, or all, at some event; what became of them."""
     items = [
@@ -62,6 +75,7 @@ async def _caller(
             break
         except OverloadedError:
             outcome.append("no room")
+            full.set()
             await asyncio.sleep(0.05)
     held += [weakref.ref(slot) for slot in submission.slots.values()]
     patience = rng.randint(1, 30)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from PIL import Image
 
 from services.common.errors import Reason, UnavailableError
 from services.common.settings import Settings
-from services.scorer.metrics import mllm_judge
+from services.scorer.metrics import mllm_client, mllm_judge
 from services.scorer.metrics.base import MetricInput
 from services.scorer.metrics.mllm_client import ChatModel
 from services.scorer.metrics.mllm_judge import MllmConsistency, MllmQuality
@@ -34,7 +35,6 @@ class Endpoint:
     """A server; answers in order (the last one again and again), or by a function of the request's colors."""
 
     script: list[Answer] | Callable[[dict[str, Any]], Answer]
-    delay_seconds: float = 0.0
     requests: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     url: str = ""
@@ -45,13 +45,12 @@ class Endpoint:
             self.requests.append(request)
             self.keys.append(key)
             index = len(self.requests) - 1
-        time.sleep(self.delay_seconds)
         return self.script(request) if callable(self.script) else self.script[min(index, len(self.script) - 1)]
 
 
 @contextmanager
-def _serving(script: list[Answer] | Callable[[dict[str, Any]], Answer], delay_seconds: float = 0) -> Iterator[Endpoint]:
-    endpoint = Endpoint(script, delay_seconds)
+def _serving(script: list[Answer] | Callable[[dict[str, Any]], Answer]) -> Iterator[Endpoint]:
+    endpoint = Endpoint(script)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -87,7 +86,7 @@ def _rating(rating: object) -> dict[str, Any]:
 
 
 def _model(endpoint: Endpoint, **options: Any) -> ChatModel:
-    defaults = {"timeout_seconds": 5.0, "retry_delay_seconds": 0.001, "pause_seconds": 60.0}
+    defaults = {"timeout_seconds": 60.0, "retry_delay_seconds": 0.001, "pause_seconds": 60.0}
     return ChatModel(endpoint.url, "judge-1", "secret-key", **defaults | options)
 
 
@@ -206,8 +205,20 @@ def test_refusals_are_not_asked_again(status: int, make_picture: MakePicture) ->
 
 
 def test_slow_answers_end_at_the_timeout(make_picture: MakePicture) -> None:
-    with _serving([_rating(3)], delay_seconds=0.5) as endpoint, pytest.raises(UnavailableError, match="timeout"):
-        _quality(endpoint, timeout_seconds=0.1).rate([make_picture(1)])
+    given_up = threading.Event()
+
+    def late(_: dict[str, Any]) -> Answer:
+        given_up.wait(60)
+        return 503
+
+    with _serving(late) as endpoint:
+        with pytest.raises(UnavailableError, match="timeout"):
+            _quality(endpoint, timeout_seconds=0.5).rate([make_picture(1)])
+        # A server in threads of its own may be slower to take a question than the one who asks is to give it up.
+        until = time.monotonic() + 60
+        while len(endpoint.requests) < 3 and time.monotonic() < until:
+            time.sleep(0.01)
+        given_up.set()
     assert len(endpoint.requests) == 3
 
 
@@ -229,9 +240,11 @@ def test_a_broken_answer_for_one_leaves_the_others_rated_and_they_are_not_asked_
         assert len(endpoint.requests) == before
 
 
-def test_an_endpoint_that_gave_no_answer_is_left_alone_for_a_while(make_picture: MakePicture) -> None:
+def test_an_endpoint_that_gave_no_answer_is_left_alone_for_a_while(
+    make_picture: MakePicture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with _serving([503]) as endpoint:
-        quality = _quality(endpoint, pause_seconds=0.3)
+        quality = _quality(endpoint, pause_seconds=3600)
         with pytest.raises(UnavailableError, match="status 503"):
             quality.rate([make_picture(seed) for seed in range(32)])
         # Four are asked at once; the others learn from them.
@@ -240,7 +253,8 @@ def test_an_endpoint_that_gave_no_answer_is_left_alone_for_a_while(make_picture:
         with pytest.raises(UnavailableError, match="status 503"):
             quality.rate([make_picture(1)])
         assert len(endpoint.requests) == spent
-        time.sleep(0.35)
+        clock = time.monotonic
+        monkeypatch.setattr(mllm_client, "time", SimpleNamespace(monotonic=lambda: clock() + 3600))
         endpoint.script = [_rating(5)]
         assert quality.rate([make_picture(1)])[0].raw == 5.0
 
