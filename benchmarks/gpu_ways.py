@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.generation_load import StepServer
 from benchmarks.request_level import run
+from benchmarks.step_level import StepServer
 from services.generator.domain import GenerationRecord, ItemRequest
 from services.generator.pipelines import LoadedModel
 from services.generator.validation import resolve

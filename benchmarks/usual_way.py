@@ -73,11 +73,6 @@ def _open(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data)).convert("RGB")
 
 
-def _lpips(models: Networks, target: bytes, candidate: bytes) -> float:
-    a, b = (lpips.im2tensor(np.asarray(_open(one))) for one in (target, candidate))
-    return float(models.lpips(a, b))
-
-
 def _clip(models: Networks, data: bytes) -> torch.Tensor:
     return models.clip.encode_image(models.clip_preprocess(_open(data)).unsqueeze(0))
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator
 
 from likeness import _admin_calls as calls
 from likeness import _types as t
-from likeness._call import Call, Result
+from likeness._calling import AsyncCalling, Calling
 
 
-class AdminMethods(ABC):
+class AdminMethods(Calling):
     """Keys, limits and the audit log for the sync client."""
-
-    @abstractmethod
-    def _run(self, call: Call[Result]) -> Result: ...
 
     def create_key(self, tenant_id: str, *, scope: t.KeyScope = t.KeyScope.RUN, display_name: str = "") -> t.NewApiKey:
         """Creates an API key; its text is in the answer and nowhere else.
@@ -28,12 +24,7 @@ class AdminMethods(ABC):
 
     def api_keys(self, *, tenant_id: str = "", page_size: int = 0) -> Iterator[t.ApiKey]:
         """Keys of all tenants or of one, newest first; pages are fetched as they are needed."""
-        token = ""
-        while True:
-            page, token = self._run(calls.list_keys(tenant_id, page_size, token))
-            yield from page
-            if not token:
-                return
+        return self._pages(lambda token: calls.list_keys(tenant_id, page_size, token))
 
     def rotate_key(self, key: t.ApiKey | str, *, grace_seconds: float | None = None) -> t.NewApiKey:
         """Creates a key in the place of another, which works on for 0 to 30 days (a day if left out)."""
@@ -53,19 +44,11 @@ class AdminMethods(ABC):
 
     def audit_entries(self, *, page_size: int = 0) -> Iterator[t.AuditEntry]:
         """What administrators did, newest first; pages are fetched as they are needed."""
-        token = ""
-        while True:
-            page, token = self._run(calls.list_audit(page_size, token))
-            yield from page
-            if not token:
-                return
+        return self._pages(lambda token: calls.list_audit(page_size, token))
 
 
-class AsyncAdminMethods(ABC):
+class AsyncAdminMethods(AsyncCalling):
     """The same for the async client."""
-
-    @abstractmethod
-    async def _run(self, call: Call[Result]) -> Result: ...
 
     async def create_key(
         self, tenant_id: str, *, scope: t.KeyScope = t.KeyScope.RUN, display_name: str = ""
@@ -73,15 +56,9 @@ class AsyncAdminMethods(ABC):
         """Creates an API key; see `Client.create_key`."""
         return await self._run(calls.create_key(tenant_id, scope, display_name))
 
-    async def api_keys(self, *, tenant_id: str = "", page_size: int = 0) -> AsyncIterator[t.ApiKey]:
+    def api_keys(self, *, tenant_id: str = "", page_size: int = 0) -> AsyncIterator[t.ApiKey]:
         """Keys of all tenants or of one, newest first; pages are fetched as they are needed."""
-        token = ""
-        while True:
-            page, token = await self._run(calls.list_keys(tenant_id, page_size, token))
-            for item in page:
-                yield item
-            if not token:
-                return
+        return self._pages(lambda token: calls.list_keys(tenant_id, page_size, token))
 
     async def rotate_key(self, key: t.ApiKey | str, *, grace_seconds: float | None = None) -> t.NewApiKey:
         """Creates a key in the place of another; see `Client.rotate_key`."""
@@ -99,12 +76,6 @@ class AsyncAdminMethods(ABC):
         """Replaces all limits of a tenant; returns those that count from now on."""
         return await self._run(calls.set_limits(tenant_id, limits))
 
-    async def audit_entries(self, *, page_size: int = 0) -> AsyncIterator[t.AuditEntry]:
+    def audit_entries(self, *, page_size: int = 0) -> AsyncIterator[t.AuditEntry]:
         """What administrators did, newest first; pages are fetched as they are needed."""
-        token = ""
-        while True:
-            page, token = await self._run(calls.list_audit(page_size, token))
-            for item in page:
-                yield item
-            if not token:
-                return
+        return self._pages(lambda token: calls.list_audit(page_size, token))

@@ -4,42 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import io
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Self, Unpack
 
 import grpc
 from google.protobuf.message import Message
-from PIL import Image
 
-from likeness import _calls, _regeneration
+from likeness import _regeneration
 from likeness import _types as t
 from likeness._admin_methods import AsyncAdminMethods
 from likeness._call import Call, Result
+from likeness._catalog_methods import AsyncCatalogMethods
 from likeness._channel import DEFAULT_ADDRESS, OPTIONS, Metadata, Tls
 from likeness._errors import LikenessError, from_rpc_error
 from likeness._evaluation_methods import AsyncEvaluationMethods
 from likeness._evaluation_stream_methods import AsyncEvaluationStreamMethods
 from likeness._events import Event
-from likeness._following import Follower
 from likeness._generation_methods import AsyncGenerationMethods
+from likeness._image_methods import AsyncImageMethods
 from likeness._loop_methods import AsyncLoopMethods
-from likeness._options import RegenerationOptions, SessionOptions, split
+from likeness._options import RegenerationOptions, split
 from likeness._profile_methods import AsyncProfileMethods
 from likeness._race_methods import AsyncRaceMethods
 from likeness._retry import RetryPolicy
-from likeness.gateway.v1 import session_pb2
+from likeness._session_methods import AsyncSessionMethods
 
 
 class AsyncClient(
+    AsyncSessionMethods,
     AsyncLoopMethods,
+    AsyncImageMethods,
     AsyncProfileMethods,
     AsyncGenerationMethods,
     AsyncRaceMethods,
     AsyncEvaluationMethods,
     AsyncEvaluationStreamMethods,
+    AsyncCatalogMethods,
     AsyncAdminMethods,
 ):
     """`Client` for asyncio: the same methods as coroutines and async iterators.
@@ -87,66 +89,6 @@ class AsyncClient(
         """Closes the connection; calls under way are cancelled."""
         await self._channel.close()
 
-    # Sessions
-
-    async def create_session(self, target: t.ImageSource, **options: Unpack[SessionOptions]) -> t.Session:
-        """Creates a session for a target picture; keyword arguments are those of `SessionOptions`."""
-        return await self._run(_calls.create_session(target, options))
-
-    async def get_session(self, session: t.Session | str) -> t.SessionDetails:
-        """The session with its rounds and rankings."""
-        return await self._run(_calls.get_session(session))
-
-    async def list_sessions(self, *, page_size: int = 0) -> AsyncIterator[t.Session]:
-        """All sessions, newest first; pages are fetched as they are needed. 0 means the server's page size."""
-        token = ""
-        while True:
-            page, token = await self._run(_calls.list_sessions(page_size, token))
-            for session in page:
-                yield session
-            if not token:
-                return
-
-    async def delete_session(self, session: t.Session | str) -> None:
-        """Deletes a session with its rounds and events; a running loop is cancelled first."""
-        await self._run(_calls.delete_session(session))
-
-    def submit_prompt(
-        self, session: t.Session | str, prompt: str, *, image_count: int | None = None
-    ) -> AsyncIterator[Event]:
-        """Makes and scores pictures for a prompt, and yields events until they are scored.
-
-        The round goes on if the caller leaves the iterator. A broken connection is mended: the rest is watched.
-        """
-        first = _calls.submit_prompt(session, prompt, image_count)
-        follower = Follower("", self._retry)
-
-        def next_call() -> Call[session_pb2.SessionEvent]:
-            return _calls.watch(session, follower.cursor, True) if follower.cursor else first
-
-        return self._follow(follower, next_call)
-
-    async def submit_feedback(
-        self, session: t.Session | str, text: str, *, aspect: t.Aspect | None = None, candidate_id: str = ""
-    ) -> t.RevisedPrompt:
-        """Records feedback and returns the prompt of the candidate (default: the best so far) revised by it."""
-        return await self._run(_calls.submit_feedback(session, text, aspect, candidate_id))
-
-    async def rank_images(self, session: t.Session | str, candidate_ids: Sequence[str]) -> t.Ranking:
-        """Records an order of candidates by likeness, most similar first."""
-        return await self._run(_calls.rank_images(session, candidate_ids))
-
-    def watch(
-        self, session: t.Session | str, *, after_cursor: str = "", until_idle: bool = False
-    ) -> AsyncIterator[Event]:
-        """Yields a snapshot, then every event after the cursor once and in order, then live ones.
-
-        Reconnects by itself when the gateway goes away for a while. Ends when the session is deleted or, with
-        `until_idle`, when it is not running.
-        """
-        follower = Follower(after_cursor, self._retry)
-        return self._follow(follower, lambda: _calls.watch(session, follower.cursor, until_idle))
-
     async def regenerate(
         self,
         target: t.ImageSource,
@@ -187,57 +129,6 @@ class AsyncClient(
         png = await self.get_image_bytes(_regeneration.image_of(best))
         return t.RegenerationResult(details.session, details.rounds, best, png)
 
-    # Pictures
-
-    async def upload_image(self, source: t.ImageSource) -> t.ImageInfo:
-        """Stores a picture. Uploading the same bytes again is free."""
-        return await self._run(_calls.upload_image(source))
-
-    async def get_image(self, picture: t.ImageInfo | str) -> Image.Image:
-        """A stored picture, by its info or content hash."""
-        image = Image.open(io.BytesIO(await self.get_image_bytes(picture)))
-        image.load()
-        return image
-
-    async def get_image_bytes(self, picture: t.ImageInfo | str) -> bytes:
-        """The stored bytes of a picture as they are, text chunks included."""
-        return await self._run(_calls.get_image(picture))
-
-    async def score(
-        self,
-        target: t.ImageSource | None,
-        candidates: Sequence[t.ImageSource],
-        *,
-        text: str = "",
-        metrics: Sequence[str] = (),
-    ) -> tuple[t.ImageScores, ...]:
-        """Scores candidates against a target and/or a text, in order, without storing them. A bad one fails alone."""
-        return await self._run(_calls.score(target, candidates, text, metrics))
-
-    # Catalogue
-
-    async def models(self) -> t.ModelList:
-        """Models of all services."""
-        return await self._run(_calls.models())
-
-    async def metrics(self) -> tuple[t.Metric, ...]:
-        """Metrics of the deployment."""
-        return await self._run(_calls.metrics())
-
-    async def absent_metrics(self) -> tuple[t.AbsentMetric, ...]:
-        """Metrics that the deployment knows and cannot compute, such as one without weights."""
-        return await self._run(_calls.absent_metrics())
-
-    async def strategies(self) -> tuple[t.Strategy, ...]:
-        """Strategies of the deployment, the default first."""
-        return await self._run(_calls.strategies())
-
-    async def status(self) -> t.Status:
-        """State of the gateway and of everything that it needs."""
-        return await self._run(_calls.status())
-
-    # Running calls
-
     async def _run(self, call: Call[Result]) -> Result:
         invoke = self._channel.unary_unary(
             call.path,
@@ -255,23 +146,6 @@ class AsyncClient(
                 delay = self._retry.delay_seconds(error, failures) if call.repeatable else None
                 if delay is None or time.monotonic() + delay >= deadline:
                     raise error from None
-                await asyncio.sleep(delay)
-
-    async def _follow(
-        self, follower: Follower, next_call: Callable[[], Call[session_pb2.SessionEvent]]
-    ) -> AsyncIterator[Event]:
-        while True:
-            call = next_call()
-            try:
-                async for message in self._stream(call):
-                    event = follower.accept(message)
-                    if event is not None:
-                        yield event
-                return
-            except LikenessError as error:
-                delay = follower.delay_seconds(error)
-                if delay is None:
-                    raise
                 await asyncio.sleep(delay)
 
     async def _stream(

@@ -11,7 +11,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from likeness import _convert
+from likeness import _catalog_convert, _image_convert, _session_convert
 from likeness import _types as t
 from likeness._call import Call, Result, build, new_id, service_call
 from likeness._images import to_bytes, to_message
@@ -45,18 +45,18 @@ def create_session(target: t.ImageSource, options: SessionOptions) -> Call[t.Ses
         request_id=new_id(),
     )
     return _session_call(
-        "CreateSession", request, session.CreateSessionResponse, lambda answer: _convert.session(answer.session)
+        "CreateSession", request, session.CreateSessionResponse, lambda answer: _session_convert.session(answer.session)
     )
 
 
 def get_session(name: t.Session | str) -> Call[t.SessionDetails]:
     request = build(session.GetSessionRequest, name=session_name(name))
-    return _session_call("GetSession", request, session.GetSessionResponse, _convert.session_details)
+    return _session_call("GetSession", request, session.GetSessionResponse, _session_convert.session_details)
 
 
 def list_sessions(page_size: int, page_token: str) -> Call[tuple[tuple[t.Session, ...], str]]:
     request = build(session.ListSessionsRequest, page_size=page_size, page_token=page_token)
-    return _session_call("ListSessions", request, session.ListSessionsResponse, _convert.session_page)
+    return _session_call("ListSessions", request, session.ListSessionsResponse, _session_convert.session_page)
 
 
 def delete_session(name: t.Session | str) -> Call[None]:
@@ -72,28 +72,28 @@ def start_loop(name: t.Session | str, options: LoopOptions) -> Call[t.Session]:
         request_id=new_id(),
     )
     return _session_call(
-        "StartLoop", request, session.StartLoopResponse, lambda answer: _convert.session(answer.session)
+        "StartLoop", request, session.StartLoopResponse, lambda answer: _session_convert.session(answer.session)
     )
 
 
 def pause_loop(name: t.Session | str, at_once: bool) -> Call[t.Session]:
     request = build(session.PauseLoopRequest, name=session_name(name), at_once=at_once, request_id=new_id())
     return _session_call(
-        "PauseLoop", request, session.PauseLoopResponse, lambda answer: _convert.session(answer.session)
+        "PauseLoop", request, session.PauseLoopResponse, lambda answer: _session_convert.session(answer.session)
     )
 
 
 def resume_loop(name: t.Session | str) -> Call[t.Session]:
     request = build(session.ResumeLoopRequest, name=session_name(name), request_id=new_id())
     return _session_call(
-        "ResumeLoop", request, session.ResumeLoopResponse, lambda answer: _convert.session(answer.session)
+        "ResumeLoop", request, session.ResumeLoopResponse, lambda answer: _session_convert.session(answer.session)
     )
 
 
 def cancel_loop(name: t.Session | str) -> Call[t.Session]:
     request = build(session.CancelLoopRequest, name=session_name(name), request_id=new_id())
     return _session_call(
-        "CancelLoop", request, session.CancelLoopResponse, lambda answer: _convert.session(answer.session)
+        "CancelLoop", request, session.CancelLoopResponse, lambda answer: _session_convert.session(answer.session)
     )
 
 
@@ -108,7 +108,7 @@ def submit_feedback(
         candidate_id=candidate_id,
         request_id=new_id(),
     )
-    return _session_call("SubmitFeedback", request, session.SubmitFeedbackResponse, _convert.revised_prompt)
+    return _session_call("SubmitFeedback", request, session.SubmitFeedbackResponse, _session_convert.revised_prompt)
 
 
 def rank_images(name: t.Session | str, candidate_ids: Sequence[str]) -> Call[t.Ranking]:
@@ -116,7 +116,7 @@ def rank_images(name: t.Session | str, candidate_ids: Sequence[str]) -> Call[t.R
         session.RankImagesRequest, name=session_name(name), candidate_ids=candidate_ids, request_id=new_id()
     )
     return _session_call(
-        "RankImages", request, session.RankImagesResponse, lambda answer: _convert.ranking(answer.ranking)
+        "RankImages", request, session.RankImagesResponse, lambda answer: _session_convert.ranking(answer.ranking)
     )
 
 
@@ -145,7 +145,7 @@ def upload_image(source: t.ImageSource) -> Call[t.ImageInfo]:
         "/likeness.gateway.v1.ImageService/UploadImage",
         image.UploadImageRequest(data=to_bytes(source)),
         image.UploadImageResponse,
-        lambda answer: _convert.image_info(answer.info),
+        lambda answer: _image_convert.image_info(answer.info),
     )
 
 
@@ -170,7 +170,7 @@ def score(
         metrics=metrics,
     )
     return Call(
-        "/likeness.gateway.v1.ImageService/ScoreImages", request, image.ScoreImagesResponse, _convert.image_scores
+        "/likeness.gateway.v1.ImageService/ScoreImages", request, image.ScoreImagesResponse, _image_convert.image_scores
     )
 
 
@@ -184,7 +184,7 @@ def generate_images(prompt: str, options: GenerationOptions) -> Call[t.Generatio
         given["priority"] = f"PRIORITY_{given['priority'].upper()}"
     request = build(image.GenerateImagesRequest, prompt=prompt, request_id=new_id(), **given)
     return service_call(
-        "ImageService", "GenerateImages", request, image.GenerateImagesResponse, _convert.generation_event
+        "ImageService", "GenerateImages", request, image.GenerateImagesResponse, _image_convert.generation_event
     )
 
 
@@ -195,24 +195,28 @@ def _catalog_call(
 
 
 def models() -> Call[t.ModelList]:
-    return _catalog_call("ListModels", catalog.ListModelsRequest(), catalog.ListModelsResponse, _convert.model_list)
+    return _catalog_call(
+        "ListModels", catalog.ListModelsRequest(), catalog.ListModelsResponse, _catalog_convert.model_list
+    )
 
 
 def metrics() -> Call[tuple[t.Metric, ...]]:
-    return _catalog_call("ListMetrics", catalog.ListMetricsRequest(), catalog.ListMetricsResponse, _convert.metrics)
+    return _catalog_call(
+        "ListMetrics", catalog.ListMetricsRequest(), catalog.ListMetricsResponse, _catalog_convert.metrics
+    )
 
 
 def absent_metrics() -> Call[tuple[t.AbsentMetric, ...]]:
     return _catalog_call(
-        "ListMetrics", catalog.ListMetricsRequest(), catalog.ListMetricsResponse, _convert.absent_metrics
+        "ListMetrics", catalog.ListMetricsRequest(), catalog.ListMetricsResponse, _catalog_convert.absent_metrics
     )
 
 
 def strategies() -> Call[tuple[t.Strategy, ...]]:
     return _catalog_call(
-        "ListStrategies", catalog.ListStrategiesRequest(), catalog.ListStrategiesResponse, _convert.strategies
+        "ListStrategies", catalog.ListStrategiesRequest(), catalog.ListStrategiesResponse, _catalog_convert.strategies
     )
 
 
 def status() -> Call[t.Status]:
-    return _catalog_call("GetStatus", catalog.GetStatusRequest(), catalog.GetStatusResponse, _convert.status)
+    return _catalog_call("GetStatus", catalog.GetStatusRequest(), catalog.GetStatusResponse, _catalog_convert.status)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from likeness import _convert
+from likeness import _image_convert
 from likeness import _types as t
 from likeness._reading import enum, optional, time
 from likeness.gateway.v1 import evaluation_pb2, evaluation_service_pb2
@@ -22,8 +22,8 @@ def evaluation(item: evaluation_pb2.Evaluation) -> t.Evaluation:
         failed_count=item.failed_count,
         total_count=optional(item, "total_count"),
         committed_offset=item.committed_offset,
-        error=_convert.item_error(item),
-        wait_reason=_convert.item_error(item, "wait_reason"),
+        error=_image_convert.item_error(item),
+        wait_reason=_image_convert.item_error(item, "wait_reason"),
     )
 
 
@@ -47,7 +47,7 @@ def result(item: evaluation_pb2.EvaluationResult) -> t.EvaluationResult:
         system=item.system,
         images=tuple(map(_image, item.images)),
         code=item.error.code,
-        error=_convert.item_error(item.error) if item.HasField("error") else None,
+        error=_image_convert.item_error(item.error) if item.HasField("error") else None,
         replayed=item.replayed,
     )
 
@@ -81,9 +81,9 @@ def _settings(item: evaluation_pb2.EvaluationSettings) -> t.EvaluationSettings:
 
 def _image(item: evaluation_pb2.EvaluatedImage) -> t.EvaluatedImage:
     return t.EvaluatedImage(
-        scores=tuple(map(_convert.score, item.scores)),
-        error=_convert.item_error(item),
-        record=_convert.record(item.record) if item.HasField("record") else None,
+        scores=tuple(map(_image_convert.score, item.scores)),
+        error=_image_convert.item_error(item),
+        record=_image_convert.record(item.record) if item.HasField("record") else None,
         content_hash=item.content_hash,
         text_truncated=item.text_truncated,
     )

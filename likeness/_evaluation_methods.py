@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from typing import Unpack
 
 from likeness import _evaluation_calls as calls
 from likeness import _types as t
-from likeness._call import Call, Result
-from likeness._errors import LikenessError
+from likeness._call import Call
+from likeness._calling import AsyncCalling, Calling
 from likeness._following import Reconnection
 from likeness._options import EvaluationOptions
-from likeness._retry import RetryPolicy
 
 
-class EvaluationMethods(ABC):
+class EvaluationMethods(Calling):
     """Evaluations for the sync client."""
-
-    _retry: RetryPolicy
-
-    @abstractmethod
-    def _run(self, call: Call[Result]) -> Result: ...
-
-    @abstractmethod
-    def _stream(self, call: Call[Result], *, timeout_seconds: float | None = None) -> Iterator[Result]: ...
 
     def create_evaluation(
         self, manifest: calls.Manifest, *, request_id: str = "", **options: Unpack[EvaluationOptions]
@@ -52,12 +41,7 @@ class EvaluationMethods(ABC):
 
     def list_evaluations(self, *, page_size: int = 0) -> Iterator[t.Evaluation]:
         """All evaluations, newest first; pages are fetched as they are needed. 0 means the server's page size."""
-        token = ""
-        while True:
-            page, token = self._run(calls.list_evaluations(page_size, token))
-            yield from page
-            if not token:
-                return
+        return self._pages(lambda token: calls.list_evaluations(page_size, token))
 
     def watch_evaluation(
         self, evaluation: t.Evaluation | str, *, from_offset: int = 0, progress_only: bool = False
@@ -72,19 +56,15 @@ class EvaluationMethods(ABC):
             progress_only: True leaves the results out.
         """
         connection, offset = Reconnection(self._retry), from_offset
-        while True:
-            try:
-                for update in self._stream(calls.watch_evaluation(evaluation, offset, progress_only=progress_only)):
-                    connection.heard()
-                    if isinstance(update, t.EvaluationResult):
-                        offset = update.offset + 1
-                    yield update
-                return
-            except LikenessError as error:
-                delay = connection.delay_seconds(error)
-                if delay is None:
-                    raise
-                time.sleep(delay)
+
+        def next_call() -> Call[t.Evaluation | t.EvaluationResult]:
+            return calls.watch_evaluation(evaluation, offset, progress_only=progress_only)
+
+        for update in self._reopened(next_call, connection):
+            connection.heard()
+            if isinstance(update, t.EvaluationResult):
+                offset = update.offset + 1
+            yield update
 
     def cancel_evaluation(self, evaluation: t.Evaluation | str) -> t.Evaluation:
         """Stops an evaluation; what has a result keeps it."""
@@ -99,16 +79,8 @@ class EvaluationMethods(ABC):
         return self._run(calls.evaluation_report(evaluation, baseline))
 
 
-class AsyncEvaluationMethods(ABC):
+class AsyncEvaluationMethods(AsyncCalling):
     """Evaluations for the async client."""
-
-    _retry: RetryPolicy
-
-    @abstractmethod
-    async def _run(self, call: Call[Result]) -> Result: ...
-
-    @abstractmethod
-    def _stream(self, call: Call[Result], *, timeout_seconds: float | None = None) -> AsyncGenerator[Result, None]: ...
 
     async def create_evaluation(
         self, manifest: calls.Manifest, *, request_id: str = "", **options: Unpack[EvaluationOptions]
@@ -124,36 +96,25 @@ class AsyncEvaluationMethods(ABC):
         """An evaluation as it stands."""
         return await self._run(calls.get_evaluation(evaluation))
 
-    async def list_evaluations(self, *, page_size: int = 0) -> AsyncIterator[t.Evaluation]:
+    def list_evaluations(self, *, page_size: int = 0) -> AsyncIterator[t.Evaluation]:
         """All evaluations, newest first; pages are fetched as they are needed. 0 means the server's page size."""
-        token = ""
-        while True:
-            page, token = await self._run(calls.list_evaluations(page_size, token))
-            for evaluation in page:
-                yield evaluation
-            if not token:
-                return
+        return self._pages(lambda token: calls.list_evaluations(page_size, token))
 
     async def watch_evaluation(
         self, evaluation: t.Evaluation | str, *, from_offset: int = 0, progress_only: bool = False
     ) -> AsyncIterator[t.Evaluation | t.EvaluationResult]:
         """As `Client.watch_evaluation`."""
         connection, offset = Reconnection(self._retry), from_offset
-        while True:
-            call = calls.watch_evaluation(evaluation, offset, progress_only=progress_only)
-            try:
-                async with aclosing(self._stream(call)) as updates:
-                    async for update in updates:
-                        connection.heard()
-                        if isinstance(update, t.EvaluationResult):
-                            offset = update.offset + 1
-                        yield update
-                return
-            except LikenessError as error:
-                delay = connection.delay_seconds(error)
-                if delay is None:
-                    raise
-                await asyncio.sleep(delay)
+
+        def next_call() -> Call[t.Evaluation | t.EvaluationResult]:
+            return calls.watch_evaluation(evaluation, offset, progress_only=progress_only)
+
+        async with aclosing(self._reopened(next_call, connection)) as updates:
+            async for update in updates:
+                connection.heard()
+                if isinstance(update, t.EvaluationResult):
+                    offset = update.offset + 1
+                yield update
 
     async def cancel_evaluation(self, evaluation: t.Evaluation | str) -> t.Evaluation:
         """Stops an evaluation; what has a result keeps it."""

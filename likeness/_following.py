@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from likeness import _convert
+from likeness import _session_convert
 from likeness._errors import Cancelled, LikenessError, Unavailable
 from likeness._events import Event, SessionSnapshot
 from likeness._retry import RetryPolicy
@@ -58,7 +58,7 @@ class Follower(Reconnection):
         self._failures = 0
         if message.cursor:
             self.cursor = message.cursor
-        event = _convert.event(message)
+        event = _session_convert.event(message)
         if event is None:
             return None
         if isinstance(event.body, SessionSnapshot):

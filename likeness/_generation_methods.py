@@ -5,29 +5,21 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from typing import TypeVar, Unpack
 
 from likeness import _calls
 from likeness import _types as t
-from likeness._call import Call, Result
+from likeness._calling import AsyncCalling, Calling
 from likeness._errors import LikenessError
 from likeness._options import GenerationOptions
-from likeness._retry import RetryPolicy
 
 Event = TypeVar("Event")
 
 
-class GenerationMethods(ABC):
+class GenerationMethods(Calling):
     """Generation for the sync client."""
-
-    _retry: RetryPolicy
-    _timeout_seconds: float
-
-    @abstractmethod
-    def _stream(self, call: Call[Result], *, timeout_seconds: float | None = None) -> Iterator[Result]: ...
 
     def generate(
         self,
@@ -93,14 +85,8 @@ class GenerationMethods(ABC):
             time.sleep(delay)
 
 
-class AsyncGenerationMethods(ABC):
+class AsyncGenerationMethods(AsyncCalling):
     """Generation for the async client."""
-
-    _retry: RetryPolicy
-    _timeout_seconds: float
-
-    @abstractmethod
-    def _stream(self, call: Call[Result], *, timeout_seconds: float | None = None) -> AsyncGenerator[Result, None]: ...
 
     async def generate(
         self,

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import Unpack
 
 from likeness import _calls as calls
 from likeness import _types as t
-from likeness._call import Call, Result
+from likeness._calling import AsyncCalling, Calling
 from likeness._options import LoopOptions
 
 
-class LoopMethods(ABC):
+class LoopMethods(Calling):
     """Loops for the sync client."""
-
-    @abstractmethod
-    def _run(self, call: Call[Result]) -> Result: ...
 
     def start_loop(self, session: t.Session | str, **options: Unpack[LoopOptions]) -> t.Session:
         """Starts an automatic loop and returns at once; keyword arguments are those of `LoopOptions`. See `watch`."""
@@ -39,11 +35,8 @@ class LoopMethods(ABC):
         return self._run(calls.cancel_loop(session))
 
 
-class AsyncLoopMethods(ABC):
+class AsyncLoopMethods(AsyncCalling):
     """Loops for the async client."""
-
-    @abstractmethod
-    async def _run(self, call: Call[Result]) -> Result: ...
 
     async def start_loop(self, session: t.Session | str, **options: Unpack[LoopOptions]) -> t.Session:
         """Starts an automatic loop and returns at once; keyword arguments are those of `LoopOptions`. See `watch`."""

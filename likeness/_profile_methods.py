@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Sequence
 
 from likeness import _profile_calls as calls
 from likeness import _types as t
-from likeness._call import Call, Result
+from likeness._calling import AsyncCalling, Calling
 
 
-class ProfileMethods(ABC):
+class ProfileMethods(Calling):
     """Personal metrics for the sync client."""
-
-    @abstractmethod
-    def _run(self, call: Call[Result]) -> Result: ...
 
     def create_profile(
         self, profile_id: str, *, display_name: str = "", parent: t.Profile | str = "", base_metric: str = ""
@@ -58,21 +54,11 @@ class ProfileMethods(ABC):
 
     def profiles(self, *, page_size: int = 0) -> Iterator[t.Profile]:
         """All personal metrics by id; pages are fetched as they are needed. 0 means the server's page size."""
-        token = ""
-        while True:
-            page, token = self._run(calls.list_profiles(page_size, token))
-            yield from page
-            if not token:
-                return
+        return self._pages(lambda token: calls.list_profiles(page_size, token))
 
     def profile_versions(self, profile: t.Profile | str, *, page_size: int = 0) -> Iterator[t.ProfileVersion]:
         """All versions of a personal metric with their reports, newest first; pages as in `profiles`."""
-        token = ""
-        while True:
-            page, token = self._run(calls.list_profile_versions(profile, page_size, token))
-            yield from page
-            if not token:
-                return
+        return self._pages(lambda token: calls.list_profile_versions(profile, page_size, token))
 
     def activate_profile_version(self, profile: t.Profile | str, version: t.ProfileVersion | int) -> t.Profile:
         """Scores by a stored version from now on: rolls back, or forward again."""
@@ -83,11 +69,8 @@ class ProfileMethods(ABC):
         self._run(calls.delete_profile(profile))
 
 
-class AsyncProfileMethods(ABC):
+class AsyncProfileMethods(AsyncCalling):
     """Personal metrics for the async client."""
-
-    @abstractmethod
-    async def _run(self, call: Call[Result]) -> Result: ...
 
     async def create_profile(
         self, profile_id: str, *, display_name: str = "", parent: t.Profile | str = "", base_metric: str = ""
@@ -109,27 +92,13 @@ class AsyncProfileMethods(ABC):
         """A personal metric as it is now."""
         return await self._run(calls.get_profile(profile))
 
-    async def profiles(self, *, page_size: int = 0) -> AsyncIterator[t.Profile]:
+    def profiles(self, *, page_size: int = 0) -> AsyncIterator[t.Profile]:
         """All personal metrics by id; pages are fetched as they are needed. 0 means the server's page size."""
-        token = ""
-        while True:
-            page, token = await self._run(calls.list_profiles(page_size, token))
-            for profile in page:
-                yield profile
-            if not token:
-                return
+        return self._pages(lambda token: calls.list_profiles(page_size, token))
 
-    async def profile_versions(
-        self, profile: t.Profile | str, *, page_size: int = 0
-    ) -> AsyncIterator[t.ProfileVersion]:
+    def profile_versions(self, profile: t.Profile | str, *, page_size: int = 0) -> AsyncIterator[t.ProfileVersion]:
         """All versions of a personal metric with their reports, newest first; pages as in `profiles`."""
-        token = ""
-        while True:
-            page, token = await self._run(calls.list_profile_versions(profile, page_size, token))
-            for version in page:
-                yield version
-            if not token:
-                return
+        return self._pages(lambda token: calls.list_profile_versions(profile, page_size, token))
 
     async def activate_profile_version(self, profile: t.Profile | str, version: t.ProfileVersion | int) -> t.Profile:
         """Scores by a stored version from now on: rolls back, or forward again."""

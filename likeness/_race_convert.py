@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from likeness import _types as t
-from likeness._convert import image_info, item_error, loop_settings, stop_reason
+from likeness._image_convert import image_info, item_error
 from likeness._reading import HasPresence, enum, optional, time
+from likeness._session_convert import loop_settings, stop_reason
 from likeness.gateway.v1 import race_pb2, race_service_pb2
 
 

@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import time
-from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 
 from likeness import _race_calls as calls
 from likeness import _types as t
-from likeness._call import Call, Result
+from likeness._calling import AsyncCalling, Calling
 from likeness._errors import LikenessError
 from likeness._following import Reconnection
 from likeness._options import EntrantOptions
-from likeness._retry import RetryPolicy
 
 Targets = Sequence[t.ImageSource] | Mapping[str, t.ImageSource]
 
 
-class RaceMethods(ABC):
+class RaceMethods(Calling):
     """Races for the sync client."""
-
-    _retry: RetryPolicy
-
-    @abstractmethod
-    def _run(self, call: Call[Result]) -> Result: ...
-
-    @abstractmethod
-    def _stream(self, call: Call[Result], *, timeout_seconds: float | None = None) -> Iterator[Result]: ...
 
     def create_race(
         self,
@@ -91,12 +80,7 @@ class RaceMethods(ABC):
 
     def list_races(self, *, page_size: int = 0) -> Iterator[t.Race]:
         """All races, newest first; pages are fetched as they are needed. 0 means the server's page size."""
-        token = ""
-        while True:
-            page, token = self._run(calls.list_races(page_size, token))
-            yield from page
-            if not token:
-                return
+        return self._pages(lambda token: calls.list_races(page_size, token))
 
     def watch_race(self, race: t.Race | str) -> Iterator[t.RaceUpdate]:
         """Yields the race with its table, at once and whenever something changed, until it is not running or deleted.
@@ -104,17 +88,9 @@ class RaceMethods(ABC):
         Reconnects by itself when the gateway goes away for a while.
         """
         connection = Reconnection(self._retry)
-        while True:
-            try:
-                for update in self._stream(calls.watch_race(race)):
-                    connection.heard()
-                    yield update
-                return
-            except LikenessError as error:
-                delay = connection.delay_seconds(error)
-                if delay is None:
-                    raise
-                time.sleep(delay)
+        for update in self._reopened(lambda: calls.watch_race(race), connection):
+            connection.heard()
+            yield update
 
     def cancel_race(self, race: t.Race | str) -> t.Race:
         """Stops every session of a race, and no other; returns when none is running."""
@@ -132,16 +108,8 @@ class RaceMethods(ABC):
             return
 
 
-class AsyncRaceMethods(ABC):
+class AsyncRaceMethods(AsyncCalling):
     """Races for the async client."""
-
-    _retry: RetryPolicy
-
-    @abstractmethod
-    async def _run(self, call: Call[Result]) -> Result: ...
-
-    @abstractmethod
-    def _stream(self, call: Call[Result], *, timeout_seconds: float | None = None) -> AsyncGenerator[Result, None]: ...
 
     async def create_race(
         self,
@@ -182,31 +150,17 @@ class AsyncRaceMethods(ABC):
         """A race with its table and its entries."""
         return await self._run(calls.get_race(race))
 
-    async def list_races(self, *, page_size: int = 0) -> AsyncIterator[t.Race]:
+    def list_races(self, *, page_size: int = 0) -> AsyncIterator[t.Race]:
         """All races, newest first; pages are fetched as they are needed. 0 means the server's page size."""
-        token = ""
-        while True:
-            page, token = await self._run(calls.list_races(page_size, token))
-            for race in page:
-                yield race
-            if not token:
-                return
+        return self._pages(lambda token: calls.list_races(page_size, token))
 
     async def watch_race(self, race: t.Race | str) -> AsyncIterator[t.RaceUpdate]:
         """As `Client.watch_race`."""
         connection = Reconnection(self._retry)
-        while True:
-            try:
-                async with aclosing(self._stream(calls.watch_race(race))) as updates:
-                    async for update in updates:
-                        connection.heard()
-                        yield update
-                return
-            except LikenessError as error:
-                delay = connection.delay_seconds(error)
-                if delay is None:
-                    raise
-                await asyncio.sleep(delay)
+        async with aclosing(self._reopened(lambda: calls.watch_race(race), connection)) as updates:
+            async for update in updates:
+                connection.heard()
+                yield update
 
     async def cancel_race(self, race: t.Race | str) -> t.Race:
         """Stops every session of a race, and no other; returns when none is running."""

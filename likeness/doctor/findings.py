@@ -1,8 +1,9 @@
-"""What a check finds."""
+"""What a check finds, also as a JSON line: so the services' checks, which are processes of their own, tell it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 
@@ -31,6 +32,19 @@ class Finding:
     state: State
     message: str
     advice: str = ""
+
+    def line(self) -> str:
+        """As JSON, for `from_line`."""
+        return json.dumps(asdict(self))
+
+
+def from_line(line: str) -> Finding | None:
+    """The finding of a line; anything else that a library may print is none."""
+    try:
+        said = json.loads(line)
+        return Finding(str(said["check"]), State(said["state"]), str(said["message"]), str(said["advice"]))
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def ok(check: str, message: str) -> Finding:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import importlib.util
 import ipaddress
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 
-from likeness.doctor.findings import Finding, State, problem
+from likeness.doctor.findings import Finding, from_line, problem
 from likeness.doctor.reaching import split
 
 TIMEOUT_SECONDS = 120.0
@@ -52,7 +51,7 @@ def _asked(module: str, check: str, what: str, *arguments: str) -> Iterator[Find
     except subprocess.TimeoutExpired:
         yield problem(check, f"{what} took over {TIMEOUT_SECONDS:.0f} s", "A disk may hang.")
         return
-    yield from (finding for line in done.stdout.splitlines() if (finding := _read(line)))
+    yield from (finding for line in done.stdout.splitlines() if (finding := from_line(line)))
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         yield problem(check, f"{what} broke off: {lines[-1]}", _INSTALL)
@@ -63,12 +62,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _read(line: str) -> Finding | None:
-    """A finding; anything else that a library may print is none."""
-    try:
-        said = json.loads(line)
-        return Finding(str(said["check"]), State(said["state"]), str(said["message"]), str(said["advice"]))
-    except (ValueError, KeyError, TypeError):
-        return None

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from services.common.durable_files import write_durably
 from services.common.errors import InvalidInputError, NotFoundError, Reason, UnavailableError
 from services.gateway.objects import LocalObjectStore, RemoteObjectStore, s3_filesystem
 from services.gateway.ports import ObjectStore
@@ -110,22 +109,8 @@ class LocalPlace:
 
     def _save(self, path: Path, source: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, name = tempfile.mkstemp(prefix=".save-", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as target, source.open("rb") as data:
-                shutil.copyfileobj(data, target)
-                target.flush()
-                os.fsync(target.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-        for folder in (path.parent, path.parent.parent):
-            handle = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+        with source.open("rb") as data:
+            write_durably(path, self._backups, lambda file: shutil.copyfileobj(data, file))
 
 
 class RemotePlace:

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from services.cluster.ray_cluster import APPLICATIONS, ENVIRONMENT, NotDeployedError, run
+from services.cluster.ray_cluster import APPLICATIONS, ENVIRONMENT
+from services.cluster.ray_serving import NotDeployedError, run
 from services.cluster.state import make_run_dir, remove_run_dir
 from services.common.profile import ROOT
 from services.common.settings import Settings

@@ -7,10 +7,10 @@ import os
 import sys
 from collections.abc import AsyncIterator
 
+from likeness.doctor.findings import Finding, State
 from services.cluster.state import Home
 from services.common.settings import Settings
 from services.doctor.disk import disk
-from services.doctor.findings import Finding
 from services.doctor.settings import contradictions, profile, read_settings, unknown_names
 from services.doctor.stores import cache, database, migrations, object_store
 
@@ -35,7 +35,7 @@ async def _stores(settings: Settings) -> AsyncIterator[Finding]:
     if settings.database_url is not None:
         answer = await database(settings.database_url)
         yield answer
-        if answer.state == "ok":
+        if answer.state is State.OK:
             yield await migrations(settings.database_url)
     if settings.redis_url is not None:
         yield await cache(settings.redis_url)

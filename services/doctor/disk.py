@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from likeness.doctor.findings import Finding, ok, problem, warning
 from services.common.settings import MEBIBYTE, Settings
-from services.doctor.findings import Finding
 
 LOW_MIB = 1024
 FULL_MIB = 64
@@ -21,7 +21,7 @@ def disk(settings: Settings) -> Iterator[Finding]:
     folder = next(one for one in (home, *home.absolute().parents) if one.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         advice = "Give this user the right to write there, or set LIKENESS_HOME to another folder."
-        yield Finding("disk", "problem", f"LIKENESS_HOME ({home}) cannot be written to", advice)
+        yield problem("disk", f"LIKENESS_HOME ({home}) cannot be written to", advice)
         return
     yield room(home, folder)
 
@@ -31,7 +31,7 @@ def room(home: Path, folder: Path) -> Finding:
     free = shutil.disk_usage(folder).free // MEBIBYTE
     advice = "Make room, or set LIKENESS_HOME to a folder on a larger disk."
     if free < FULL_MIB:
-        return Finding("disk", "problem", f"{free} MiB are free at LIKENESS_HOME ({home}): stores will fail", advice)
+        return problem("disk", f"{free} MiB are free at LIKENESS_HOME ({home}): stores will fail", advice)
     if free < LOW_MIB:
-        return Finding("disk", "warning", f"only {free} MiB are free at LIKENESS_HOME ({home})", advice)
-    return Finding("disk", "ok", f"{free / 1024:.0f} GiB are free at LIKENESS_HOME ({home})")
+        return warning("disk", f"only {free} MiB are free at LIKENESS_HOME ({home})", advice)
+    return ok("disk", f"{free / 1024:.0f} GiB are free at LIKENESS_HOME ({home})")

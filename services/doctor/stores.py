@@ -5,9 +5,9 @@ from __future__ import annotations
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
+from likeness.doctor.findings import Finding, note, ok, problem, warning
 from services.common.errors import LikenessError
 from services.common.settings import Settings
-from services.doctor.findings import Finding
 from services.gateway.cache import VectorCache
 from services.gateway.objects import open_object_store
 from services.gateway.store.database import Database
@@ -21,17 +21,17 @@ async def database(url: str) -> Finding:
         store = Database(url, name="likeness-doctor")
     except (ArgumentError, ImportError):
         advice = "Give it as postgresql+asyncpg://USER:PASSWORD@HOST:PORT/DATABASE."
-        return Finding("database", "problem", "LIKENESS_DATABASE_URL is no URL of PostgreSQL", advice)
+        return problem("database", "LIKENESS_DATABASE_URL is no URL of PostgreSQL", advice)
     try:
         await store.check()
     except LikenessError as error:
-        return Finding("database", "problem", f"{_place(url)}: {error.message}", advice)
+        return problem("database", f"{_place(url)}: {error.message}", advice)
     except DBAPIError as error:
         # Such as a wrong password or a database that is not there: PostgreSQL says which.
-        return Finding("database", "problem", f"{_place(url)} refuses: {_said(error)}", advice)
+        return problem("database", f"{_place(url)} refuses: {_said(error)}", advice)
     finally:
         await store.close()
-    return Finding("database", "ok", f"{_place(url)} answers from this machine")
+    return ok("database", f"{_place(url)} answers from this machine")
 
 
 async def migrations(url: str) -> Finding:
@@ -39,16 +39,16 @@ async def migrations(url: str) -> Finding:
     check = "migrations"
     found = await schema(url)
     if found.state is SchemaState.CURRENT:
-        return Finding(check, "ok", f"the database is at revision {found.revision}, as this version wants it")
+        return ok(check, f"the database is at revision {found.revision}, as this version wants it")
     if found.state is SchemaState.EMPTY:
-        return Finding(check, "note", "the database has no tables yet; the first gateway to start makes them")
+        return note(check, "the database has no tables yet; the first gateway to start makes them")
     if found.state is SchemaState.BEHIND:
         message = f"the database is at revision {found.revision}, this version wants {found.wanted}"
         advice = "Start a gateway of this version, which upgrades it; back it up before."
-        return Finding(check, "warning", message, advice)
+        return warning(check, message, advice)
     message = f"the database is at revision {found.revision}, which this version ({found.wanted}) does not know"
     advice = "A newer gateway has upgraded it: run that version here too, or take the database back with it first."
-    return Finding(check, "problem", message, advice)
+    return problem(check, message, advice)
 
 
 async def cache(url: str) -> Finding:
@@ -58,14 +58,14 @@ async def cache(url: str) -> Finding:
         store = VectorCache(url, ttl_seconds=1)
     except ValueError:
         advice = "Give it as redis://HOST:PORT."
-        return Finding("cache", "problem", "LIKENESS_REDIS_URL is no URL of Redis", advice)
+        return problem("cache", "LIKENESS_REDIS_URL is no URL of Redis", advice)
     try:
         await store.check()
     except LikenessError as error:
-        return Finding("cache", "warning", error.message, advice)
+        return warning("cache", error.message, advice)
     finally:
         await store.close()
-    return Finding("cache", "ok", "Redis answers from this machine")
+    return ok("cache", "Redis answers from this machine")
 
 
 async def object_store(settings: Settings) -> Finding:
@@ -75,8 +75,8 @@ async def object_store(settings: Settings) -> Finding:
         await open_object_store(url).check()
     except LikenessError as error:
         advice = "Make room, or mend the rights in the folder or bucket of LIKENESS_OBJECT_STORE_URL."
-        return Finding("object_store", "problem", error.message, advice)
-    return Finding("object_store", "ok", "pictures can be written from this machine")
+        return problem("object_store", error.message, advice)
+    return ok("object_store", "pictures can be written from this machine")
 
 
 def _place(url: str) -> str:

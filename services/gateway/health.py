@@ -111,11 +111,6 @@ class HealthMonitor:
                 await task
         self._tasks = []
 
-    @property
-    def draining(self) -> bool:
-        """Whether the gateway is about to stop."""
-        return self._draining
-
     def components(self) -> list[ComponentHealth]:
         """State of every part, in a fixed order."""
         return [probe.state for probe in self._probes.values()]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import re
 import tempfile
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from services.common import telemetry
+from services.common.durable_files import write_durably
 from services.common.errors import DamagedObjectError, InvalidInputError, NotFoundError, Reason, UnavailableError
 from services.gateway.ports import ObjectStore
 
@@ -86,23 +86,8 @@ class LocalObjectStore:
             if path.stat().st_size == len(data):
                 return content_hash
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._write(path, data)
+        write_durably(path, self._root, lambda file: file.write(data))
         return content_hash
-
-    def _write(self, path: Path, data: bytes) -> None:
-        handle, name = tempfile.mkstemp(prefix=".put-", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-        # The name must survive a power cut too, and so must the folders that lead to it.
-        for folder in (path.parent, path.parent.parent, self._root):
-            _sync_folder(folder)
 
     def _probe(self) -> None:
         self._root.mkdir(parents=True, exist_ok=True)
@@ -196,11 +181,3 @@ def _check_hash(content_hash: str) -> None:
 
 def _absent(content_hash: str) -> NotFoundError:
     return NotFoundError(Reason.IMAGE_NOT_FOUND, "image", content_hash, field="content_hash")
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
-from typing import Any, Protocol
-
-import grpc
 
 from likeness.generator.v1 import generator_service_pb2 as pb
 from services.common import tracing
+from services.common.backend_rpcs import StatusContext, set_status
 from services.common.errors import InternalError, LikenessError
-from services.common.grpc_errors import code_of, to_detail
 from services.common.telemetry import bind, get_logger, rpc_timer
 from services.generator.converters import item_requests, models_response, response, urgency
 from services.generator.service import GeneratorService
@@ -19,22 +16,6 @@ from services.generator.service import GeneratorService
 _SERVICE = pb.DESCRIPTOR.services_by_name["GeneratorService"].full_name
 
 log = get_logger(__name__)
-
-
-class StatusContext(Protocol):
-    """The part of a gRPC context that Ray Serve and grpc.aio share."""
-
-    def invocation_metadata(self) -> Any:
-        """Pairs of the call's metadata."""
-        ...
-
-    def set_code(self, code: grpc.StatusCode) -> None:
-        """Sets the status code of the call."""
-        ...
-
-    def set_details(self, details: str) -> None:
-        """Sets the status details of the call."""
-        ...
 
 
 class GeneratorServicer:
@@ -73,15 +54,10 @@ def _errors_to(context: StatusContext) -> Iterator[None]:
     try:
         yield
     except LikenessError as error:
-        _set_status(context, error)
+        set_status(context, error)
         raise
     except Exception as error:
         log.exception("rpc_failed")
         internal = InternalError()
-        _set_status(context, internal)
+        set_status(context, internal)
         raise internal from error
-
-
-def _set_status(context: StatusContext, error: LikenessError) -> None:
-    context.set_code(code_of(error))
-    context.set_details(to_detail(error))

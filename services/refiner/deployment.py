@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import Any, TypeVar
+from typing import Any
 
 from ray import serve
 from ray.serve.grpc_util import RayServegRPCContext
 
 from likeness.refiner.v1 import refiner_service_pb2 as pb
 from services.common import tracing
-from services.common.errors import LikenessError
-from services.common.grpc_errors import code_of, to_detail
+from services.common.backend_rpcs import answered
 from services.common.profile import Profile, load_profile
 from services.common.settings import Settings
 from services.common.telemetry import configure_logging, serve_metrics_if_asked
@@ -22,7 +20,7 @@ MAX_QUEUED_REQUESTS = 64
 """Calls that wait at a proxy for a replica before RESOURCE_EXHAUSTED."""
 _CPUS = 0.2
 
-Response = TypeVar("Response")
+_SERVICE = pb.DESCRIPTOR.services_by_name["RefinerService"].full_name
 
 
 @serve.deployment(
@@ -49,25 +47,25 @@ class RefinerDeployment:
         self, request: pb.UnderstandRequest, grpc_context: RayServegRPCContext
     ) -> pb.UnderstandResponse:
         """likeness.refiner.v1.RefinerService.Understand."""
-        return await _answered("Understand", self._handlers.understand(request), grpc_context)
+        return await answered(f"{_SERVICE}/Understand", self._handlers.understand(request), grpc_context)
 
     async def Propose(self, request: pb.ProposeRequest, grpc_context: RayServegRPCContext) -> pb.ProposeResponse:
         """likeness.refiner.v1.RefinerService.Propose."""
-        return await _answered("Propose", self._handlers.propose(request), grpc_context)
+        return await answered(f"{_SERVICE}/Propose", self._handlers.propose(request), grpc_context)
 
     async def Critique(self, request: pb.CritiqueRequest, grpc_context: RayServegRPCContext) -> pb.CritiqueResponse:
         """likeness.refiner.v1.RefinerService.Critique."""
-        return await _answered("Critique", self._handlers.critique(request), grpc_context)
+        return await answered(f"{_SERVICE}/Critique", self._handlers.critique(request), grpc_context)
 
     async def Revise(self, request: pb.ReviseRequest, grpc_context: RayServegRPCContext) -> pb.ReviseResponse:
         """likeness.refiner.v1.RefinerService.Revise."""
-        return await _answered("Revise", self._handlers.revise(request), grpc_context)
+        return await answered(f"{_SERVICE}/Revise", self._handlers.revise(request), grpc_context)
 
     async def ListStrategies(
         self, request: pb.ListStrategiesRequest, grpc_context: RayServegRPCContext
     ) -> pb.ListStrategiesResponse:
         """likeness.refiner.v1.RefinerService.ListStrategies."""
-        return await _answered("ListStrategies", self._handlers.list_strategies(), grpc_context)
+        return await answered(f"{_SERVICE}/ListStrategies", self._handlers.list_strategies(), grpc_context)
 
 
 def build(settings: Settings, profile: Profile) -> serve.Application:
@@ -86,14 +84,3 @@ def app(args: dict[str, Any]) -> serve.Application:
     """
     settings = Settings(**args)
     return build(settings, load_profile(settings.profile))
-
-
-async def _answered(method: str, work: Awaitable[Response], context: RayServegRPCContext) -> Response:
-    try:
-        with tracing.served(f"likeness.refiner.v1.RefinerService/{method}", context.invocation_metadata()):
-            return await work
-    except LikenessError as error:
-        # Serve keeps code and details of an error and drops trailing metadata.
-        context.set_code(code_of(error))
-        context.set_details(to_detail(error))
-        raise

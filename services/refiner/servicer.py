@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import grpc
 
 from likeness.refiner.v1 import refiner_service_pb2 as pb
 from likeness.refiner.v1 import refiner_service_pb2_grpc as pb_grpc
-from services.common.errors import InternalError, InvalidInputError, LikenessError
-from services.common.grpc_errors import code_of, to_detail
-from services.common.telemetry import bind, get_logger, rpc_timer
+from services.common.backend_rpcs import MAX_REQUEST_ID_CHARACTERS, handled, or_abort
+from services.common.errors import InvalidInputError
 from services.refiner import converters
 from services.refiner.service import RefinerService
-
-MAX_REQUEST_ID_CHARACTERS = 64
-
-log = get_logger(__name__)
-Response = TypeVar("Response")
 
 
 class Handlers:
@@ -29,18 +23,14 @@ class Handlers:
 
     async def understand(self, request: pb.UnderstandRequest) -> pb.UnderstandResponse:
         """Describes a picture."""
-
-        async def work() -> pb.UnderstandResponse:
+        with _handled("Understand", request.request_id):
             image = converters.image_bytes(request.image, "image")
             tree, prompt = await self._service.understand(request.strategy, image)
             return pb.UnderstandResponse(tree=converters.tree_message(tree), prompt=prompt)
 
-        return await _answered("Understand", request.request_id, work)
-
     async def propose(self, request: pb.ProposeRequest) -> pb.ProposeResponse:
         """Writes the prompts of a round."""
-
-        async def work() -> pb.ProposeResponse:
+        with _handled("Propose", request.request_id):
             proposals = await self._service.propose(
                 request.strategy,
                 target=converters.image_bytes(request.target, "target"),
@@ -54,12 +44,9 @@ class Handlers:
             )
             return converters.propose_response(proposals)
 
-        return await _answered("Propose", request.request_id, work)
-
     async def critique(self, request: pb.CritiqueRequest) -> pb.CritiqueResponse:
         """Says how the best picture differs."""
-
-        async def work() -> pb.CritiqueResponse:
+        with _handled("Critique", request.request_id):
             critique = await self._service.critique(
                 request.strategy,
                 target=converters.image_bytes(request.target, "target"),
@@ -71,24 +58,16 @@ class Handlers:
             )
             return converters.critique_response(critique)
 
-        return await _answered("Critique", request.request_id, work)
-
     async def revise(self, request: pb.ReviseRequest) -> pb.ReviseResponse:
         """Applies feedback."""
-
-        async def work() -> pb.ReviseResponse:
+        with _handled("Revise", request.request_id):
             feedback = converters.feedback_from(request.feedback)
             return converters.revise_response(await self._service.revise(request.strategy, request.prompt, feedback))
 
-        return await _answered("Revise", request.request_id, work)
-
     async def list_strategies(self) -> pb.ListStrategiesResponse:
         """Lists strategies and models."""
-
-        async def work() -> pb.ListStrategiesResponse:
+        with _handled("ListStrategies"):
             return converters.list_response(self._service.strategies(), self._service.models())
-
-        return await _answered("ListStrategies", "", work)
 
 
 class RefinerServicer(pb_grpc.RefinerServiceServicer):
@@ -103,25 +82,25 @@ class RefinerServicer(pb_grpc.RefinerServiceServicer):
         context: grpc.aio.ServicerContext[pb.UnderstandRequest, pb.UnderstandResponse],
     ) -> pb.UnderstandResponse:
         """See the contract."""
-        return await _or_abort(self._handlers.understand(request), context)
+        return await or_abort(self._handlers.understand(request), context)
 
     async def Propose(
         self, request: pb.ProposeRequest, context: grpc.aio.ServicerContext[pb.ProposeRequest, pb.ProposeResponse]
     ) -> pb.ProposeResponse:
         """See the contract."""
-        return await _or_abort(self._handlers.propose(request), context)
+        return await or_abort(self._handlers.propose(request), context)
 
     async def Critique(
         self, request: pb.CritiqueRequest, context: grpc.aio.ServicerContext[pb.CritiqueRequest, pb.CritiqueResponse]
     ) -> pb.CritiqueResponse:
         """See the contract."""
-        return await _or_abort(self._handlers.critique(request), context)
+        return await or_abort(self._handlers.critique(request), context)
 
     async def Revise(
         self, request: pb.ReviseRequest, context: grpc.aio.ServicerContext[pb.ReviseRequest, pb.ReviseResponse]
     ) -> pb.ReviseResponse:
         """See the contract."""
-        return await _or_abort(self._handlers.revise(request), context)
+        return await or_abort(self._handlers.revise(request), context)
 
     async def ListStrategies(
         self,
@@ -129,26 +108,13 @@ class RefinerServicer(pb_grpc.RefinerServiceServicer):
         context: grpc.aio.ServicerContext[pb.ListStrategiesRequest, pb.ListStrategiesResponse],
     ) -> pb.ListStrategiesResponse:
         """See the contract."""
-        return await _or_abort(self._handlers.list_strategies(), context)
+        return await or_abort(self._handlers.list_strategies(), context)
 
 
-async def _answered(method: str, request_id: str, work: Callable[[], Awaitable[Response]]) -> Response:
-    with bind(request_id=request_id[:MAX_REQUEST_ID_CHARACTERS]), rpc_timer("refiner", method):
-        try:
-            if len(request_id) > MAX_REQUEST_ID_CHARACTERS:
-                allowed = f"at most {MAX_REQUEST_ID_CHARACTERS} characters"
-                raise InvalidInputError("request_id", f"it has {len(request_id)} characters", allowed=allowed)
-            return await work()
-        except LikenessError as error:
-            log.info("rpc_refused", method=method, reason=error.reason.value, field=error.field)
-            raise
-        except Exception as error:
-            log.exception("rpc_failed", method=method)
-            raise InternalError() from error
-
-
-async def _or_abort(work: Awaitable[Response], context: grpc.aio.ServicerContext[Any, Any]) -> Response:
-    try:
-        return await work
-    except LikenessError as error:
-        await context.abort(code_of(error), to_detail(error))
+@contextmanager
+def _handled(method: str, request_id: str = "") -> Iterator[None]:
+    with handled("refiner", method, request_id):
+        if len(request_id) > MAX_REQUEST_ID_CHARACTERS:
+            allowed = f"at most {MAX_REQUEST_ID_CHARACTERS} characters"
+            raise InvalidInputError("request_id", f"it has {len(request_id)} characters", allowed=allowed)
+        yield

@@ -41,3 +41,8 @@ def weights_revision(model: nn.Module) -> str:
         digest.update(f"{name}:{value.dtype}:{tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def revision_upon(embedder_revision: str, head: nn.Module) -> str:
+    """Revision of a head over embeddings: its values depend on the weights of both."""
+    return hashlib.sha256(f"{embedder_revision}:{weights_revision(head)}".encode()).hexdigest()[:16]

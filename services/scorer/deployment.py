@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ray import serve
 
 from likeness.scorer.v1 import scorer_service_pb2 as pb
 from services.common import telemetry, tracing
-from services.common.errors import LikenessError
-from services.common.grpc_errors import code_of, to_detail
+from services.common.backend_rpcs import answered
 from services.common.profile import load_profile
 from services.common.settings import Settings
 
@@ -21,7 +19,7 @@ MAX_ONGOING_REQUESTS = 8
 MAX_QUEUED_REQUESTS = 64
 REPLICA_CPUS = 0.2
 
-Response = TypeVar("Response")
+_SERVICE = pb.DESCRIPTOR.services_by_name["ScorerService"].full_name
 
 
 @serve.deployment(
@@ -47,29 +45,29 @@ class ScorerDeployment:
 
     async def Embed(self, request: pb.EmbedRequest, grpc_context: RayServegRPCContext) -> pb.EmbedResponse:
         """See the contract."""
-        return await _answered("Embed", self._handlers.embed(request), grpc_context)
+        return await answered(f"{_SERVICE}/Embed", self._handlers.embed(request), grpc_context)
 
     async def Score(self, request: pb.ScoreRequest, grpc_context: RayServegRPCContext) -> pb.ScoreResponse:
         """See the contract."""
-        return await _answered("Score", self._handlers.score(request), grpc_context)
+        return await answered(f"{_SERVICE}/Score", self._handlers.score(request), grpc_context)
 
     async def Compare(self, request: pb.CompareRequest, grpc_context: RayServegRPCContext) -> pb.CompareResponse:
         """See the contract."""
-        return await _answered("Compare", self._handlers.compare(request), grpc_context)
+        return await answered(f"{_SERVICE}/Compare", self._handlers.compare(request), grpc_context)
 
     async def GetHead(self, request: pb.GetHeadRequest, grpc_context: RayServegRPCContext) -> pb.GetHeadResponse:
         """See the contract."""
-        return await _answered("GetHead", self._handlers.get_head(request), grpc_context)
+        return await answered(f"{_SERVICE}/GetHead", self._handlers.get_head(request), grpc_context)
 
     async def FitHead(self, request: pb.FitHeadRequest, grpc_context: RayServegRPCContext) -> pb.FitHeadResponse:
         """See the contract."""
-        return await _answered("FitHead", self._handlers.fit_head(request), grpc_context)
+        return await answered(f"{_SERVICE}/FitHead", self._handlers.fit_head(request), grpc_context)
 
     async def ListMetrics(
         self, request: pb.ListMetricsRequest, grpc_context: RayServegRPCContext
     ) -> pb.ListMetricsResponse:
         """See the contract."""
-        return await _answered("ListMetrics", self._handlers.list_metrics(), grpc_context)
+        return await answered(f"{_SERVICE}/ListMetrics", self._handlers.list_metrics(), grpc_context)
 
 
 def build(settings: Settings) -> serve.Application:
@@ -82,14 +80,3 @@ def build(settings: Settings) -> serve.Application:
 def app(args: dict[str, Any]) -> serve.Application:
     """Builder for Serve's `import_path`; `args` are settings by name, over those of the environment."""
     return build(Settings(**args))
-
-
-async def _answered(method: str, work: Awaitable[Response], context: RayServegRPCContext) -> Response:
-    try:
-        with tracing.served(f"likeness.scorer.v1.ScorerService/{method}", context.invocation_metadata()):
-            return await work
-    except LikenessError as error:
-        # Serve keeps code and details of an error and drops trailing metadata.
-        context.set_code(code_of(error))
-        context.set_details(to_detail(error))
-        raise

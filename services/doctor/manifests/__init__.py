@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from services.doctor.findings import Finding
+from likeness.doctor.findings import Finding, State, ok, problem
 from services.doctor.manifests.backends import backends
 from services.doctor.manifests.environment import settings, stores
 from services.doctor.manifests.gpus import gpus
@@ -48,12 +48,12 @@ def examine(manifests: Manifests) -> Iterator[Finding]:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             # Only where the schemas are not installed; else they have said it better.
             message = f"an object lacks what this check looks at, or has it in another form: {error!r}"
-            yield Finding(name, "problem", message, "pip install kubernetes-validate: then the object is named.")
+            yield problem(name, message, "pip install kubernetes-validate: then the object is named.")
             continue
         yield from found
-        if not any(one.check == name and one.state in ("problem", "warning") for one in found):
-            yield Finding(name, "ok", well)
-        if name == "schema" and any(one.state == "problem" for one in found):
+        if not any(one.check == name and one.state in (State.PROBLEM, State.WARNING) for one in found):
+            yield ok(name, well)
+        if name == "schema" and any(one.state is State.PROBLEM for one in found):
             return
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
+from likeness.doctor.findings import Finding, problem, warning
 from services.cluster.grpc_proxy import SERVICERS
 from services.cluster.ray_cluster import APPLICATIONS
-from services.doctor.findings import Finding
 from services.doctor.manifests.environment import reach
 from services.doctor.manifests.model import BACKENDS, Manifests, Object, Pod, name_of, title
 
@@ -99,10 +99,10 @@ def _ray(manifests: Manifests, service: Object) -> Iterator[Finding]:
     if str(cluster.get("rayVersion", wanted)) != wanted:
         advice = "It must be the version in the images; the autoscaler is chosen by it."
         message = f"{where}: rayVersion is {cluster['rayVersion']}, the images have {wanted}"
-        yield Finding(CHECK, "warning", message, advice)
+        yield warning(CHECK, message, advice)
     if (cluster.get("authOptions") or {}).get("mode") != "token":
         message = f"{where}: Ray runs what anybody sends to its ports, for want of authOptions.mode: token"
-        yield Finding(CHECK, "warning", message, "KubeRay makes the token then.")
+        yield warning(CHECK, message, "KubeRay makes the token then.")
     environments = [
         {
             name: value
@@ -172,4 +172,4 @@ def _pods(service: Object) -> Iterator[dict[str, int]]:
 
 
 def _problem(message: str, advice: str) -> Finding:
-    return Finding(CHECK, "problem", message, advice)
+    return problem(CHECK, message, advice)

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
+from likeness.doctor.findings import Finding, State, note, problem, warning
 from services.common.settings import Settings
-from services.doctor.findings import Finding
 from services.doctor.manifests.model import Container, Manifests, Object, Pod, name_of
 from services.doctor.settings import agreement, profile, unknown_names
 from services.gateway.listening import is_loopback
@@ -73,7 +73,7 @@ def stores(manifests: Manifests) -> Iterator[Finding]:
         for name in _NEEDED:
             if name not in environment and not (unknown and name in _STORE_PORTS):
                 advice = "Set it in a ConfigMap, or in a Secret if it has a password."
-                yield Finding("stores", "problem", f"{container.where}: {name} is not set", advice)
+                yield problem("stores", f"{container.where}: {name} is not set", advice)
         for name, port in _STORE_PORTS.items():
             if url := environment.get(name):
                 yield from reach(manifests, "stores", f"{container.where}: {name}", url, port)
@@ -90,14 +90,14 @@ def reach(manifests: Manifests, check: str, where: str, url: str, default_port: 
     try:
         host, port = parts.hostname or "", parts.port or default_port
     except ValueError:
-        yield Finding(check, "problem", f"{where} has no number for a port", "Write it as HOST:PORT.")
+        yield problem(check, f"{where} has no number for a port", "Write it as HOST:PORT.")
         return
     if is_loopback(host):
         message = f"{where} names {host}: a pod finds only itself there"
-        yield Finding(check, "problem", message, "Name a Service, or a host outside the cluster.")
+        yield problem(check, message, "Name a Service, or a host outside the cluster.")
         return
     if host.endswith((".example", ".example.com", ".example.org")):
-        yield Finding(check, "note", f"{where} still names {host}", "Put your own host there.")
+        yield note(check, f"{where} still names {host}", "Put your own host there.")
         return
     in_cluster = "." not in host or ".svc" in host
     name = host.split(".")[0]
@@ -106,16 +106,16 @@ def reach(manifests: Manifests, check: str, where: str, url: str, default_port: 
     service = manifests.find("Service", name)
     if service is None:
         message = f"{where} names {host}, and there is no Service {name}"
-        yield Finding(check, "problem", message, "Mend the name; a host outside the cluster is written in full.")
+        yield problem(check, message, "Mend the name; a host outside the cluster is written in full.")
     elif port not in [one["port"] for one in service["spec"].get("ports") or ()]:
         message = f"{where} asks port {port} of Service {name}, which has another"
-        yield Finding(check, "problem", message, "Make the two agree.")
+        yield problem(check, message, "Make the two agree.")
 
 
 def _of(manifests: Manifests, container: Container, environment: Environment) -> Iterator[Finding]:
     names = {name: value or "" for name, value in environment.items()}
     for found in unknown_names(names):
-        yield Finding("settings", "problem", f"{container.where}: {found.message}", found.advice)
+        yield problem("settings", f"{container.where}: {found.message}", found.advice)
     if not any(name.startswith(_PREFIX) for name in environment):
         return
     try:
@@ -127,13 +127,13 @@ def _of(manifests: Manifests, container: Container, environment: Environment) ->
             message = (
                 f"{container.where}: {_PREFIX}{field.upper()}: {reason}" if field else f"{container.where}: {reason}"
             )
-            yield Finding("settings", "problem", message, "Nothing starts until it is mended.")
+            yield problem("settings", message, "Nothing starts until it is mended.")
         return
     for found in agreement(read):
         yield Finding("settings", found.state, f"{container.where}: {found.message}", found.advice)
     # A path is one of the image, not of this machine.
     if not read.profile.endswith((".yaml", ".yml")):
-        wrong = [found for found in profile(read) if found.state != "ok"]
+        wrong = [found for found in profile(read) if found.state is not State.OK]
         yield from (Finding("settings", one.state, f"{container.where}: {one.message}", one.advice) for one in wrong)
     if read.llm_base_url:
         yield from reach(manifests, "settings", f"{container.where}: LIKENESS_LLM_BASE_URL", read.llm_base_url, 443)
@@ -145,16 +145,16 @@ def _listening(container: Container, environment: Environment) -> Iterator[Findi
         return
     if is_loopback(read.gateway_host):
         message = f"{container.where}: it listens on {read.gateway_host}, where nobody outside its pod reaches it"
-        yield Finding("settings", "problem", message, "Set LIKENESS_GATEWAY_HOST=0.0.0.0.")
+        yield problem("settings", message, "Set LIKENESS_GATEWAY_HOST=0.0.0.0.")
     elif read.tls_certificate is None and not read.allow_plaintext:
         message = f"{container.where}: it has no certificate and may not listen without one: it does not start"
         advice = (
             "Set LIKENESS_ALLOW_PLAINTEXT=true behind something that ends TLS, or LIKENESS_TLS_CERTIFICATE and _KEY."
         )
-        yield Finding("settings", "problem", message, advice)
+        yield problem("settings", message, advice)
     if read.require_keys is False:
         message = f"{container.where}: LIKENESS_REQUIRE_KEYS is off: whoever reaches it may do anything"
-        yield Finding("settings", "warning", message, "Remove it, and create keys with `likeness keys`.")
+        yield warning("settings", message, "Remove it, and create keys with `likeness keys`.")
 
 
 def _pictures(pod: Pod, url: str) -> Iterator[Finding]:
@@ -165,11 +165,11 @@ def _pictures(pod: Pod, url: str) -> Iterator[Finding]:
         volume = volumes.get(max(mounts, key=lambda one: len(one["mountPath"]))["name"], {}) if mounts else {}
         if "persistentVolumeClaim" not in volume:
             message = f"{pod.where}: pictures go to {path}, which is lost when the pod ends"
-            yield Finding("stores", "problem", message, "Mount a PersistentVolumeClaim there, or use s3://.")
+            yield problem("stores", message, "Mount a PersistentVolumeClaim there, or use s3://.")
         elif pod.most > 1:
             message = f"{pod.where}: {pod.most} gateways keep pictures in a folder, and each would see its own"
             advice = "Use s3://, or one replica, or a ReadWriteMany volume."
-            yield Finding("stores", "warning", message, advice)
+            yield warning("stores", message, advice)
 
 
 def _passwords(manifests: Manifests) -> Iterator[Finding]:
@@ -184,7 +184,7 @@ def _passwords(manifests: Manifests) -> Iterator[Finding]:
         for name, value in values.items():
             if value and (_WITH_PASSWORD.search(str(value)) or name.endswith(_SECRET_NAMES)):
                 message = f"{where}: {name} holds a password in the clear"
-                yield Finding("settings", "problem", message, "Put it into a Secret, and refer to that.")
+                yield problem("settings", message, "Put it into a Secret, and refer to that.")
 
 
 def _fields(environment: Environment) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from services.doctor.findings import Finding
+from likeness.doctor.findings import Finding, problem, warning
 from services.doctor.manifests.backends import deployments
 from services.doctor.manifests.model import Manifests, Object, Pod, title
 
@@ -32,15 +32,13 @@ def _asked_for(manifests: Manifests, service: Object) -> Iterator[Finding]:
         advice = (
             "Give the workers nvidia.com/gpu in resources.limits (components/gpu does), or set LIKENESS_DEVICE=cpu."
         )
-        yield Finding(
-            CHECK, "problem", f"{title(service)}: LIKENESS_DEVICE is cuda, and no pod of it has a GPU", advice
-        )
+        yield problem(CHECK, f"{title(service)}: LIKENESS_DEVICE is cuda, and no pod of it has a GPU", advice)
     if has and devices == {"cpu"}:
         advice = "Remove LIKENESS_DEVICE, or the GPU, which costs money and does nothing."
-        yield Finding(CHECK, "warning", f"{title(service)}: its pods have GPUs, and LIKENESS_DEVICE is cpu", advice)
+        yield warning(CHECK, f"{title(service)}: its pods have GPUs, and LIKENESS_DEVICE is cpu", advice)
     if has and not any((one.get("ray_actor_options") or {}).get("num_gpus") for one in deployments(service)):
         message = f"{title(service)}: its pods have GPUs, and serveConfigV2 gives replicas none (num_gpus)"
-        yield Finding(CHECK, "problem", message, "Set ray_actor_options.num_gpus: Ray hides GPUs from other replicas.")
+        yield problem(CHECK, message, "Set ray_actor_options.num_gpus: Ray hides GPUs from other replicas.")
 
 
 def _placed(pod: Pod) -> Iterator[Finding]:
@@ -50,16 +48,16 @@ def _placed(pod: Pod) -> Iterator[Finding]:
         advice = (
             "Require nvidia.com/gpu.product (or your cloud's label) by node affinity: models may not fit into others."
         )
-        yield Finding(CHECK, "warning", f"{pod.where}: it names no type of GPU and takes any", advice)
+        yield warning(CHECK, f"{pod.where}: it names no type of GPU and takes any", advice)
     for one in named:
         if placeholders := [value for value in one.get("values") or () if value.isupper() and "SET" in value]:
             message = f"{pod.where}: the type of GPU is still {', '.join(placeholders)}"
             advice = f"`kubectl get nodes -L {one['key']}` shows the types that there are."
-            yield Finding(CHECK, "problem", message, advice)
+            yield problem(CHECK, message, advice)
     tolerated = [one.get("key") for one in pod.spec.get("tolerations") or ()]
     if not any(key is None or key.endswith("/gpu") for key in tolerated):
         advice = "Tolerate nvidia.com/gpu: nodes with GPUs are usually tainted, so that nothing else lands there."
-        yield Finding(CHECK, "warning", f"{pod.where}: it does not tolerate the taint of GPU nodes", advice)
+        yield warning(CHECK, f"{pod.where}: it does not tolerate the taint of GPU nodes", advice)
 
 
 def _found(manifests: Manifests, pod: Pod) -> Iterator[Finding]:
@@ -76,12 +74,12 @@ def _found(manifests: Manifests, pod: Pod) -> Iterator[Finding]:
         there = sorted({f"{key}={one[key]}" for one in labels for key in keys if key in one})
         message = f"{pod.where}: no node has the GPU that it requires"
         advice = f"The nodes have {', '.join(there) or 'none of the labels ' + ', '.join(keys)}."
-        yield Finding(CHECK, "problem", message, advice)
+        yield problem(CHECK, message, advice)
         return
     room = sum(int((node.get("status", {}).get("allocatable") or {}).get("nvidia.com/gpu", 0)) for node in fitting)
     if room < pod.replicas * pod.gpus():
         message = f"{pod.where}: it wants {pod.replicas * pod.gpus()} GPUs, and the nodes that fit have {room}"
-        yield Finding(CHECK, "warning", message, "Unless the cluster adds nodes by itself, pods will wait.")
+        yield warning(CHECK, message, "Unless the cluster adds nodes by itself, pods will wait.")
 
 
 def _terms(pod: Pod) -> list[list[Object]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from likeness.doctor.findings import Finding, problem, warning
 from services.cluster.gateway_process import STOP_SECONDS
-from services.doctor.findings import Finding
 from services.doctor.manifests.model import Container, Manifests, Object, Pod, name_of, title
 
 _VOLUMES = {
@@ -32,14 +32,14 @@ def _image(container: Container) -> Iterator[Finding]:
     if not image or not tag or tag == "latest":
         message = f"{container.where}: {image or 'no image'} " + ("is a moving tag" if tag else "has no tag")
         advice = "Name a version, such as likeness/gateway:0.1.0, or a digest: else pods of one rollout may differ."
-        yield Finding("images", "problem", message, advice)
+        yield problem("images", message, advice)
 
 
 def security(manifests: Manifests) -> Iterator[Finding]:
     """What the restricted Pod Security Standard forbids, and file systems that can be written to."""
     for pod in manifests.pods:
         for what in _privileges_of_pod(pod.spec):
-            yield Finding("security", "problem", f"{pod.where}: {what}", _RESTRICTED)
+            yield problem("security", f"{pod.where}: {what}", _RESTRICTED)
         for container in pod.containers:
             yield from _security_of(container.where, container.spec.get("securityContext") or {}, pod.spec)
     for one in manifests.of("RayService"):
@@ -52,10 +52,10 @@ def security(manifests: Manifests) -> Iterator[Finding]:
 
 def _security_of(where: str, context: Object, pod: Object) -> Iterator[Finding]:
     for what in _privileges(context, pod.get("securityContext") or {}):
-        yield Finding("security", "problem", f"{where}: {what}", _RESTRICTED)
+        yield problem("security", f"{where}: {what}", _RESTRICTED)
     if not context.get("readOnlyRootFilesystem"):
         advice = "Set readOnlyRootFilesystem: true and mount an emptyDir where the process writes."
-        yield Finding("security", "warning", f"{where}: its file system can be written to", advice)
+        yield warning("security", f"{where}: its file system can be written to", advice)
 
 
 def _privileges_of_pod(spec: Object) -> Iterator[str]:
@@ -97,7 +97,7 @@ def resources(manifests: Manifests) -> Iterator[Finding]:
             if missing:
                 advice = "deploy/k8s/README.md has what was measured; without them one pod can take a node down."
                 message = f"{container.where}: resources has no {', '.join(missing)}"
-                yield Finding("resources", "warning", message, advice)
+                yield warning("resources", message, advice)
     yield from _disruption(manifests)
 
 
@@ -110,7 +110,7 @@ def _disruption(manifests: Manifests) -> Iterator[Finding]:
         if isinstance(least, int) and replicas is not None and least >= replicas:
             message = f"{title(budget)} keeps {least} pods, of which there may be only {replicas}"
             advice = "Use maxUnavailable: 1; as it is, no node with such a pod can be drained."
-            yield Finding("resources", "problem", message, advice)
+            yield problem("resources", message, advice)
 
 
 def probes(manifests: Manifests) -> Iterator[Finding]:
@@ -122,7 +122,7 @@ def probes(manifests: Manifests) -> Iterator[Finding]:
             missing = [name for name in ("readinessProbe", "livenessProbe") if name not in container.spec]
             if missing and not container.is_init:
                 message = f"{container.where}: it has no {' and no '.join(missing)}"
-                yield Finding("probes", "warning", message, "Calls go to pods that cannot answer, or hang for ever.")
+                yield warning("probes", message, "Calls go to pods that cannot answer, or hang for ever.")
         if pod.part == "gateway":
             yield from _time_to_end(pod)
 
@@ -136,7 +136,7 @@ def _time_to_end(pod: Pod) -> Iterator[Finding]:
             f"{pod.where}: it is killed {given:.0f} s after it is asked to end, and needs {waits + STOP_SECONDS:.0f}"
         )
         advice = "Raise terminationGracePeriodSeconds: calls under way are cut off otherwise."
-        yield Finding("probes", "problem", message, advice)
+        yield problem("probes", message, advice)
     if not hook:
         message = f"{pod.where}: it has no preStop, and refuses calls before load balancers know that it goes"
-        yield Finding("probes", "warning", message, "Add lifecycle.preStop.sleep of some seconds.")
+        yield warning("probes", message, "Add lifecycle.preStop.sleep of some seconds.")

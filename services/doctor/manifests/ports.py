@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from services.doctor.findings import Finding
+from likeness.doctor.findings import Finding, problem, warning
 from services.doctor.manifests.environment import settings_of
 from services.doctor.manifests.model import Container, Manifests, Object, Pod, selects, title
 from services.gateway.health import SERVICE_NEEDS
@@ -49,7 +49,7 @@ def _of_service(service: Object, port: Object, pods: list[Pod]) -> Iterator[Find
     if pods and pods[0].part == "gateway" and not port.get("appProtocol") and target in ("grpc", 7400):
         message = f"{title(service)} does not say that port {port['port']} speaks HTTP/2 in the clear"
         advice = "Set appProtocol: kubernetes.io/h2c; many load balancers speak HTTP/1.1 otherwise, which no gRPC is."
-        yield Finding("ports", "warning", message, advice)
+        yield warning("ports", message, advice)
 
 
 def _of_probes(container: Container) -> Iterator[Finding]:
@@ -63,7 +63,7 @@ def _of_probes(container: Container) -> Iterator[Finding]:
         service = (probe.get("grpc") or {}).get("service", "")
         if service and service not in SERVICE_NEEDS:
             message = f"{container.where}: its {name} asks for {service}, which the gateway does not know"
-            yield Finding("ports", "problem", message, "docs/operations.md lists the services that can be asked for.")
+            yield problem("ports", message, "docs/operations.md lists the services that can be asked for.")
 
 
 def _of_gateway(manifests: Manifests, pod: Pod) -> Iterator[Finding]:
@@ -75,13 +75,13 @@ def _of_gateway(manifests: Manifests, pod: Pod) -> Iterator[Finding]:
         if port not in container.ports.values():
             declared = ", ".join(str(one) for one in container.ports.values()) or "none"
             message = f"{container.where}: it listens on {port} ({name}) and declares {declared}"
-            yield Finding("ports", "problem", message, f"Set containerPort and {name} to the same number.")
+            yield problem("ports", message, f"Set containerPort and {name} to the same number.")
 
 
 def _of_ingress(manifests: Manifests, one: Object, backend: Object) -> Iterator[Finding]:
     service = manifests.find("Service", backend["name"])
     if service is None:
-        yield Finding("ports", "problem", f"{title(one)} sends calls to Service {backend['name']}, not here", "")
+        yield problem("ports", f"{title(one)} sends calls to Service {backend['name']}, not here", "")
         return
     names = {key for port in service["spec"]["ports"] for key in (port.get("name"), port["port"])}
     if backend["port"].get("name", backend["port"].get("number")) not in names:
@@ -89,9 +89,7 @@ def _of_ingress(manifests: Manifests, one: Object, backend: Object) -> Iterator[
 
 
 def _no_port(message: str) -> Finding:
-    return Finding(
-        "ports", "problem", message, "Make the two agree; names and numbers of ports are compared as written."
-    )
+    return problem("ports", message, "Make the two agree; names and numbers of ports are compared as written.")
 
 
 def network(manifests: Manifests) -> Iterator[Finding]:
@@ -99,7 +97,7 @@ def network(manifests: Manifests) -> Iterator[Finding]:
     policies = manifests.of("NetworkPolicy")
     if not any(not one["spec"].get("podSelector") for one in policies):
         advice = "Add a NetworkPolicy with an empty podSelector and both policyTypes; then allow what is needed."
-        yield Finding("network", "warning", "pods that no policy selects may be reached by everybody", advice)
+        yield warning("network", "pods that no policy selects may be reached by everybody", advice)
     for pod in manifests.pods:
         if _SERVE in pod.ports:
             yield from _proxy(manifests, pod)
@@ -107,7 +105,7 @@ def network(manifests: Manifests) -> Iterator[Finding]:
             if name in pod.ports and ANYBODY in _peers(manifests, pod, name):
                 message = f"{pod.where}: everybody reaches its metrics (port {pod.ports[name]})"
                 advice = "Let only Prometheus in; base/network-policies.yaml does."
-                yield Finding("network", "warning", message, advice)
+                yield warning("network", message, advice)
 
 
 def _proxy(manifests: Manifests, pod: Pod) -> Iterator[Finding]:
@@ -122,10 +120,10 @@ def _proxy(manifests: Manifests, pod: Pod) -> Iterator[Finding]:
         strangers.append("pods of other namespaces")
     if strangers:
         message = f"{pod.where}: {', '.join(sorted(set(strangers)))} reach Ray Serve's proxy, which asks for no key"
-        yield Finding("network", "problem", message, "Let only the gateway in on port 9000.")
+        yield problem("network", message, "Let only the gateway in on port 9000.")
     if callers and not any(_is(peer, caller) for peer in allowed for caller in callers):
         message = f"{pod.where}: no NetworkPolicy lets the gateway in on port {pod.ports[_SERVE]}"
-        yield Finding("network", "problem", message, "Add a rule whose podSelector matches the gateway's labels.")
+        yield problem("network", message, "Add a rule whose podSelector matches the gateway's labels.")
 
 
 def _peers(manifests: Manifests, pod: Pod, port: str) -> list[Object | str]:

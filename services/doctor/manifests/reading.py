@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from services.doctor.findings import Finding
+from likeness.doctor.findings import Finding, problem
 from services.doctor.manifests.model import Manifests, Object, title
 
 CHECK = "manifests"
@@ -27,7 +27,7 @@ class UnreadableError(Exception):
 
     def __init__(self, message: str, advice: str) -> None:
         super().__init__(message)
-        self.finding = Finding(CHECK, "problem", message, advice)
+        self.finding = problem(CHECK, message, advice)
 
 
 def read(folder: Path) -> Manifests:
@@ -87,8 +87,8 @@ def parse(text: str, source: str) -> Iterator[Object]:
     try:
         documents = [one for one in yaml.load_all(text, Loader=_LOADER) if one is not None]
     except yaml.YAMLError as error:
-        problem = str(error).replace("\n", " ")
-        raise UnreadableError(f"{source} is no YAML: {problem}", "Mend the file at that line.") from error
+        said = str(error).replace("\n", " ")
+        raise UnreadableError(f"{source} is no YAML: {said}", "Mend the file at that line.") from error
     for one in documents:
         if not isinstance(one, dict) or "kind" not in one:
             advice = "Every document needs apiVersion, kind and metadata; keep other files elsewhere."
@@ -105,7 +105,7 @@ def duplicates(manifests: Manifests) -> Iterator[Finding]:
     for one in manifests.objects:
         key = (title(one), str((one.get("metadata") or {}).get("namespace")))
         if key in seen:
-            yield Finding(CHECK, "problem", f"{title(one)} is there twice", "Remove one, or name a single overlay.")
+            yield problem(CHECK, f"{title(one)} is there twice", "Remove one, or name a single overlay.")
         seen.add(key)
 
 

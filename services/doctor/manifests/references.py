@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
 
-from services.doctor.findings import Finding
+from likeness.doctor.findings import Finding, State, note, problem, warning
 from services.doctor.manifests.model import Container, Manifests, Object, Pod, name_of, selects, title
 
 _STORE_KEYS = ("LIKENESS_DATABASE_URL", "LIKENESS_REDIS_URL")
@@ -26,7 +25,7 @@ def references(manifests: Manifests) -> Iterator[Finding]:
     for name, keys in needed.items():
         literals = " ".join(f"--from-literal={key}=..." for key in sorted(keys))
         advice = f"kubectl -n likeness create secret generic {name} {literals}".rstrip()
-        yield Finding("references", "note", f"Secret {name} is not here: it must be made before the rest", advice)
+        yield note("references", f"Secret {name} is not here: it must be made before the rest", advice)
 
 
 def _of_pod(manifests: Manifests, pod: Pod) -> Iterator[Finding]:
@@ -48,7 +47,7 @@ def _of_pod(manifests: Manifests, pod: Pod) -> Iterator[Finding]:
         for mount in container.spec.get("volumeMounts") or ():
             if mount["name"] not in volumes:
                 message = f"{container.where}: it mounts {mount['name']}, and the pod has no such volume"
-                yield Finding("references", "problem", message, "Declare the volume, or mend the name.")
+                yield problem("references", message, "Declare the volume, or mend the name.")
 
 
 def _of_container(manifests: Manifests, container: Container, needed: dict[str, set[str]]) -> Iterator[Finding]:
@@ -82,7 +81,7 @@ def _secret(manifests: Manifests, where: str, reference: Object, needed: dict[st
     if values is None and not reference.get("optional"):
         yield _no_secret(where, name)
     elif values is not None and key not in values:
-        yield Finding("references", "problem", f"{where}: Secret {name} has no key {key}", "Add it, or mend the name.")
+        yield problem("references", f"{where}: Secret {name} has no key {key}", "Add it, or mend the name.")
 
 
 def _no_secret(where: str, name: str) -> Finding:
@@ -90,11 +89,11 @@ def _no_secret(where: str, name: str) -> Finding:
         "Add it, or an ExternalSecret that makes it. If you make it by hand, name it in the annotation "
         "likeness/secrets-made-by-hand of the Namespace."
     )
-    return Finding("references", "problem", f"{where}: there is no Secret {name}; the pod would not start", advice)
+    return problem("references", f"{where}: there is no Secret {name}; the pod would not start", advice)
 
 
 def _absent(where: str, kind: str, name: str) -> Finding:
-    return Finding("references", "problem", f"{where}: there is no {kind} {name}", _KEEP_IN_MIND)
+    return problem("references", f"{where}: there is no {kind} {name}", _KEEP_IN_MIND)
 
 
 def selectors(manifests: Manifests) -> Iterator[Finding]:
@@ -103,11 +102,11 @@ def selectors(manifests: Manifests) -> Iterator[Finding]:
         labels = one["spec"]["template"]["metadata"].get("labels") or {}
         if not selects(one["spec"]["selector"], labels):
             message = f"{title(one)}: its selector does not match the labels of its own pods"
-            yield Finding("selectors", "problem", message, "The API server refuses it: make them agree.")
+            yield problem("selectors", message, "The API server refuses it: make them agree.")
         for constraint in one["spec"]["template"]["spec"].get("topologySpreadConstraints") or ():
             if not selects(constraint.get("labelSelector"), labels):
                 message = f"{title(one)}: a topologySpreadConstraint selects other pods than its own"
-                yield Finding("selectors", "warning", message, "Nothing is spread: mend its labelSelector.")
+                yield warning("selectors", message, "Nothing is spread: mend its labelSelector.")
     for one in manifests.of("Service"):
         selector = one["spec"].get("selector")
         if selector:
@@ -115,21 +114,19 @@ def selectors(manifests: Manifests) -> Iterator[Finding]:
     for one in manifests.of("PodDisruptionBudget", "PodMonitor"):
         yield from _selecting(manifests, title(one), one["spec"].get("selector") or {})
     for one in manifests.of("NetworkPolicy"):
-        yield from _selecting(manifests, title(one), one["spec"].get("podSelector") or {}, "warning")
+        yield from _selecting(manifests, title(one), one["spec"].get("podSelector") or {}, State.WARNING)
         for rule in [*(one["spec"].get("ingress") or ()), *(one["spec"].get("egress") or ())]:
             for peer in [*(rule.get("from") or ()), *(rule.get("to") or ())]:
                 if "podSelector" in peer and "namespaceSelector" not in peer:
-                    yield from _selecting(manifests, f"{title(one)}, a peer", peer["podSelector"], "warning")
+                    yield from _selecting(manifests, f"{title(one)}, a peer", peer["podSelector"], State.WARNING)
     for one in manifests.of("HorizontalPodAutoscaler"):
         target = one["spec"]["scaleTargetRef"]
         if manifests.find(target["kind"], target["name"]) is None:
             message = f"{title(one)} scales {target['name']}, which is not here"
-            yield Finding("selectors", "problem", message, "Mend scaleTargetRef.")
+            yield problem("selectors", message, "Mend scaleTargetRef.")
 
 
-def _selecting(
-    manifests: Manifests, where: str, selector: Object, state: Literal["warning", "problem"] = "problem"
-) -> Iterator[Finding]:
+def _selecting(manifests: Manifests, where: str, selector: Object, state: State = State.PROBLEM) -> Iterator[Finding]:
     if not any(selects(selector, pod.labels) for pod in manifests.pods):
         wanted: Mapping[str, str] = selector.get("matchLabels") or {}
         labels = ", ".join(f"{key}={value}" for key, value in wanted.items()) or "its labels"

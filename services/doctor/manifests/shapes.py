@@ -15,8 +15,8 @@ from typing import Any
 import jsonschema
 import yaml
 
+from likeness.doctor.findings import Finding, note, problem
 from services.common.profile import ROOT
-from services.doctor.findings import Finding
 from services.doctor.manifests.model import Manifests, Object, title
 
 CHECK = "schema"
@@ -49,13 +49,13 @@ def shapes(manifests: Manifests) -> Iterator[Finding]:
             continue
         for reason in reasons:
             advice = "The API server refuses it: compare with `kubectl explain`."
-            yield Finding(CHECK, "problem", f"{title(one)}: {reason}", advice)
+            yield problem(CHECK, f"{title(one)}: {reason}", advice)
     if not has_package:
         advice = "pip install kubernetes-validate"
-        yield Finding(CHECK, "note", "fields of Kubernetes' own kinds were not compared with their schema", advice)
+        yield note(CHECK, "fields of Kubernetes' own kinds were not compared with their schema", advice)
     for kind in sorted(unknown):
         advice = "kubectl apply --dry-run=server compares them in a cluster."
-        yield Finding(CHECK, "note", f"{kind}: its fields were not checked, for want of its definition", advice)
+        yield note(CHECK, f"{kind}: its fields were not checked, for want of its definition", advice)
 
 
 @lru_cache(maxsize=4)

@@ -12,6 +12,7 @@ from services.common.errors import LikenessError, Reason, UnavailableError
 from services.common.profile import Profile
 from services.gateway.health import Health, HealthMonitor
 from services.gateway.ports import GeneratorPort, RefinerPort, ScorerPort
+from services.gateway.rpc import converters
 from services.gateway.rpc import type_converters as types
 
 _HEALTH_TO_PROTO = {
@@ -76,17 +77,7 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
         """Lists strategies, the default first."""
         default = self._profile.defaults.strategy
         strategies = sorted(await self._refiner.list_strategies(), key=lambda strategy: strategy.id != default)
-        return pb.ListStrategiesResponse(
-            strategies=[
-                pb.StrategyInfo(
-                    id=strategy.id,
-                    revision=strategy.revision,
-                    description=strategy.description,
-                    embedded=strategy.embedded,
-                )
-                for strategy in strategies
-            ]
-        )
+        return pb.ListStrategiesResponse(strategies=[converters.strategy_to_proto(one) for one in strategies])
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Any) -> pb.GetStatusResponse:
         """State of the gateway and of everything it needs."""

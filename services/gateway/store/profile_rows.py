@@ -1,11 +1,11 @@
-"""Profiles and their versions: rows -> values, values -> rows, and how they are read."""
+"""Profiles and their versions: rows -> values, values -> rows, and how they are read, held and locked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, and_, select
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.common.errors import NotFoundError, Reason
@@ -66,9 +66,20 @@ def head(row: RowMapping) -> Head:
     return Head(backbone, row["weights"], Recipe(row["recipe"]), row["parent_revision"])
 
 
-def version_values(head: Head, report: FitReport | None) -> Mapping[str, Any]:
-    """Columns of a version that say what it scores by, and how that was found."""
-    return {
+async def insert_version(
+    connection: AsyncConnection,
+    tenant_id: str,
+    profile_id: str,
+    number: int,
+    create_time: datetime,
+    head: Head,
+    report: FitReport | None,
+) -> None:
+    """Stores a version: what it scores by, and how that was found."""
+    values = {
+        "tenant_id": tenant_id,
+        "profile_id": profile_id,
+        "number": number,
         "revision": head.revision,
         "weights": head.weights,
         "backbone_metric": head.backbone.metric,
@@ -77,7 +88,9 @@ def version_values(head: Head, report: FitReport | None) -> Mapping[str, Any]:
         "recipe": head.recipe.value,
         "parent_revision": head.parent,
         "report": encode(report),
+        "create_time": create_time,
     }
+    await connection.execute(insert(profile_versions).values(values))
 
 
 async def read_profile(
@@ -98,6 +111,21 @@ async def read_head(connection: AsyncConnection, tenant_id: str, profile_id: str
     if row is None:
         raise profile_not_found(profile_id, field=field)
     return head(row)
+
+
+async def lock_profile(connection: AsyncConnection, tenant_id: str, profile_id: str) -> Profile:
+    """A profile that nobody else changes until the transaction ends. Raises NotFoundError (PROFILE_NOT_FOUND)."""
+    query = select(profiles.c.id).where(is_profile(tenant_id, profile_id))
+    await connection.execute(query.with_for_update())
+    # Read by a statement of its own: one that waited for the lock would join the version that was active before.
+    return await read_profile(connection, tenant_id, profile_id)
+
+
+async def hold_head(connection: AsyncConnection, tenant_id: str, profile_id: str, *, field: str) -> Head:
+    """As `read_head`, of a profile that cannot be deleted until the transaction ends."""
+    query = select(profiles.c.id).where(is_profile(tenant_id, profile_id))
+    await connection.execute(query.with_for_update(read=True, key_share=True))
+    return await read_head(connection, tenant_id, profile_id, field=field)
 
 
 def profile_not_found(profile_id: str, *, field: str = "profile_id") -> NotFoundError:

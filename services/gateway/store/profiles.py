@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or_skip
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -87,7 +87,7 @@ class ProfileRepository:
         async with self._database.transaction() as connection:
             if (stored := await self._requests.reserve(connection, key)) is not None:
                 return decode(Profile, stored)
-            head = published or await _hold_head(connection, tenant_id, parent)
+            head = published or await rows.hold_head(connection, tenant_id, parent, field="parent")
             now = await now_of(connection)
             created = await connection.execute(
                 insert_or_skip(profiles)
@@ -109,15 +109,7 @@ class ProfileRepository:
             if created.first() is None:
                 message = f"profile_id: profile {profile_id!r} exists already; delete it first, or take another id"
                 raise ConflictError(Reason.PROFILE_EXISTS, message, field="profile_id")
-            await connection.execute(
-                insert(profile_versions).values(
-                    tenant_id=tenant_id,
-                    profile_id=profile_id,
-                    number=1,
-                    create_time=now,
-                    **rows.version_values(head, None),
-                )
-            )
+            await rows.insert_version(connection, tenant_id, profile_id, 1, now, head, None)
             return await self._answer(connection, tenant_id, profile_id, key)
 
     async def get(self, tenant_id: str, profile_id: str, *, field: str = "profile_id") -> Profile:
@@ -188,20 +180,12 @@ class ProfileRepository:
         async with self._database.transaction() as connection:
             if (stored := await self._requests.reserve(connection, key)) is not None:
                 return decode(Profile, stored)
-            current = await _lock(connection, tenant_id, profile_id)
+            current = await rows.lock_profile(connection, tenant_id, profile_id)
             if (current.create_time, current.version_count) != (basis.profile.create_time, basis.profile.version_count):
                 raise ProfileChangedError(profile_id)
             await self._images.keep_for_good(connection, tenant_id, added.content_hashes, added.album)
             now = await now_of(connection)
-            await connection.execute(
-                insert(profile_versions).values(
-                    tenant_id=tenant_id,
-                    profile_id=profile_id,
-                    number=number,
-                    create_time=now,
-                    **rows.version_values(head, report),
-                )
-            )
+            await rows.insert_version(connection, tenant_id, profile_id, number, now, head, report)
             count = await add_rankings(connection, tenant_id, profile_id, added.rankings, now)
             counts = {"active_version": number, "version_count": number, "ranking_count": count}
             await _change(connection, tenant_id, profile_id, **counts)
@@ -217,7 +201,7 @@ class ProfileRepository:
         async with self._database.transaction() as connection:
             if (stored := await self._requests.reserve(connection, key)) is not None:
                 return decode(Profile, stored)
-            current = await _lock(connection, tenant_id, profile_id)
+            current = await rows.lock_profile(connection, tenant_id, profile_id)
             if not 1 <= number <= current.version_count:
                 hint = f"{profile_id!r} has the versions 1 to {current.version_count}"
                 kind, reason = "profile version", Reason.PROFILE_VERSION_NOT_FOUND
@@ -268,20 +252,6 @@ async def require_profiles(
     for one in wanted:
         if one not in known:
             raise rows.profile_not_found(one, field=field)
-
-
-async def _lock(connection: AsyncConnection, tenant_id: str, profile_id: str) -> Profile:
-    query = select(profiles.c.id).where(rows.is_profile(tenant_id, profile_id))
-    await connection.execute(query.with_for_update())
-    # Read by a statement of its own: one that waited for the lock would join the version that was active before.
-    return await rows.read_profile(connection, tenant_id, profile_id)
-
-
-async def _hold_head(connection: AsyncConnection, tenant_id: str, parent: str) -> Head:
-    """Active head of a parent, which cannot be deleted until the transaction ends."""
-    query = select(profiles.c.id).where(rows.is_profile(tenant_id, parent))
-    await connection.execute(query.with_for_update(read=True, key_share=True))
-    return await rows.read_head(connection, tenant_id, parent, field="parent")
 
 
 async def _tastes(connection: AsyncConnection, tenant_id: str, profile: Profile) -> tuple[Head, ...]:

@@ -11,13 +11,13 @@ from PIL import Image
 from services.generator.domain import GenerationRecord
 from services.generator.families import guidance
 from services.generator.families.base import Conditioning, Denoising
-from services.generator.families.image_to_image import ImageToImageFamily
 from services.generator.families.pipeline_family import PROMPT, by_text, next_timesteps, scaled_latents, told
+from services.generator.families.unet_family import UNetFamily
 
-_POOLED, _SIZES, _SCALE = "pooled_prompt_embeds", "time_ids", "timestep_cond"
+_POOLED, _SIZES = "pooled_prompt_embeds", "time_ids"
 
 
-class StableDiffusionXL(ImageToImageFamily):
+class StableDiffusionXL(UNetFamily):
     """A StableDiffusionXLPipeline. Both encoders read the same prompt; nothing is cropped or scaled."""
 
     _needed_parts = ("text_encoder", "text_encoder_2")
@@ -33,7 +33,7 @@ class StableDiffusionXL(ImageToImageFamily):
             guidance.both(batch, scaled_latents(batch)),
             guidance.both(batch, next_timesteps(batch)),
             encoder_hidden_states=guidance.rows(batch, PROMPT),
-            timestep_cond=told(batch, _SCALE) if self._is_told_scale else None,
+            timestep_cond=self._told_scales(batch),
             added_cond_kwargs={
                 "text_embeds": guidance.rows(batch, _POOLED),
                 "time_ids": guidance.both(batch, told(batch, _SIZES)),
@@ -97,26 +97,8 @@ class StableDiffusionXL(ImageToImageFamily):
             return None
         return super()._unconditional_text(record)
 
-    def _is_guided(self, record: GenerationRecord) -> bool:
-        return super()._is_guided(record) and not self._is_told_scale
-
-    @property
-    def _is_told_scale(self) -> bool:
-        # As consistency-distilled denoisers are; those are not guided by a second pass.
-        return self.pipeline.unet.config.time_cond_proj_dim is not None
-
     def _further_conditioning(self, record: GenerationRecord, dtype: torch.dtype) -> Conditioning:
         size = (record.height_pixels, record.width_pixels)
         pooled_size = self.pipeline.text_encoder_2.config.projection_dim
         ids = self.pipeline._get_add_time_ids(size, (0, 0), size, dtype, text_encoder_projection_dim=pooled_size)
-        sizes = {_SIZES: ids[0].to(self.device)}
-        if not self._is_told_scale:
-            return sizes
-        embedded = self.pipeline.get_guidance_scale_embedding(
-            torch.tensor([record.guidance_scale - 1]), embedding_dim=self.pipeline.unet.config.time_cond_proj_dim
-        )
-        return sizes | {_SCALE: embedded[0].to(self.device, dtype)}
-
-    @property
-    def _channels(self) -> int:
-        return int(self.pipeline.unet.config.in_channels)
+        return {_SIZES: ids[0].to(self.device), **super()._further_conditioning(record, dtype)}

@@ -8,17 +8,15 @@ import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img import retrieve_latents
 from PIL import Image
 
-from services.generator.domain import GenerationRecord
 from services.generator.families import guidance
 from services.generator.families.base import Conditioning, Denoising
-from services.generator.families.image_to_image import ImageToImageFamily
 from services.generator.families.pipeline_family import PROMPT, by_text, next_timesteps, scaled_latents
+from services.generator.families.unet_family import UNetFamily
 
-_SCALE = "timestep_cond"
 _SIZE_MULTIPLE_PIXELS = 8
 
 
-class StableDiffusion(ImageToImageFamily):
+class StableDiffusion(UNetFamily):
     """A StableDiffusionPipeline, with or without a safety checker."""
 
     _needed_parts = ("text_encoder",)
@@ -34,7 +32,7 @@ class StableDiffusion(ImageToImageFamily):
             guidance.both(batch, scaled_latents(batch)),
             guidance.both(batch, next_timesteps(batch)),
             encoder_hidden_states=guidance.rows(batch, PROMPT),
-            timestep_cond=torch.stack([one.conditioning[_SCALE] for one in batch]) if self._is_told_scale else None,
+            timestep_cond=self._told_scales(batch),
             return_dict=False,
         )[0]
         return guidance.combine(batch, output)
@@ -60,23 +58,3 @@ class StableDiffusion(ImageToImageFamily):
     def _encode(self, texts: list[str]) -> list[Conditioning]:
         states, _ = self.pipeline.encode_prompt(texts, self.device, 1, do_classifier_free_guidance=False)
         return by_text({PROMPT: states})
-
-    def _is_guided(self, record: GenerationRecord) -> bool:
-        return super()._is_guided(record) and not self._is_told_scale
-
-    @property
-    def _is_told_scale(self) -> bool:
-        # As consistency-distilled denoisers are; those are not guided by a second pass.
-        return self.pipeline.unet.config.time_cond_proj_dim is not None
-
-    def _further_conditioning(self, record: GenerationRecord, dtype: torch.dtype) -> Conditioning:
-        if not self._is_told_scale:
-            return {}
-        embedded = self.pipeline.get_guidance_scale_embedding(
-            torch.tensor([record.guidance_scale - 1]), embedding_dim=self.pipeline.unet.config.time_cond_proj_dim
-        )
-        return {_SCALE: embedded[0].to(self.device, dtype)}
-
-    @property
-    def _channels(self) -> int:
-        return int(self.pipeline.unet.config.in_channels)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from services.refiner.vocabulary import Vocabulary
+from services.refiner.vocabulary import Term, Vocabulary
 
 ARTICLES = frozenset({"a", "an", "the"})
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
@@ -71,6 +71,23 @@ def tokens(text: str) -> list[Token]:
     """Words of a text, lower case, common spellings unified."""
     found = ((match.group().lower(), match.start(), match.end()) for match in _WORD.finditer(text))
     return [Token(_SPELLINGS.get(word, word), start, end) for word, start, end in found]
+
+
+def terms(vocabulary: Vocabulary) -> Iterator[tuple[Category, Term]]:
+    """All terms of a vocabulary with their category."""
+    tables: tuple[tuple[Category, tuple[Term, ...]], ...] = (
+        (Category.KIND, vocabulary.kinds),
+        (Category.COLOR, vocabulary.colors),
+        (Category.SIZE, vocabulary.sizes),
+        (Category.POSITION, vocabulary.positions),
+        (Category.RELATION, vocabulary.relations),
+        (Category.BACKGROUND, vocabulary.backgrounds),
+        (Category.STYLE, vocabulary.styles),
+        (Category.QUALITY, vocabulary.qualities),
+    )
+    for category, table in tables:
+        for term in table:
+            yield category, term
 
 
 @dataclass(frozen=True)
@@ -137,21 +154,10 @@ def _alone(text: str, match: Match) -> bool:
 
 
 def _wordings(vocabulary: Vocabulary) -> Iterator[tuple[str, _Entry]]:
-    simple = (
-        (Category.KIND, vocabulary.kinds),
-        (Category.COLOR, vocabulary.colors),
-        (Category.SIZE, vocabulary.sizes),
-        (Category.POSITION, vocabulary.positions),
-        (Category.RELATION, vocabulary.relations),
-        (Category.BACKGROUND, vocabulary.backgrounds),
-        (Category.STYLE, vocabulary.styles),
-        (Category.QUALITY, vocabulary.qualities),
-    )
-    for category, terms in simple:
-        for term in terms:
-            for wording in (term.phrase, *term.synonyms):
-                one_word = len(wording.split()) == 1 and category in (Category.STYLE, Category.QUALITY)
-                yield wording, _Entry(category, term.name, Form.BARE if one_word else Form.PHRASE)
+    for category, term in terms(vocabulary):
+        for wording in (term.phrase, *term.synonyms):
+            one_word = len(wording.split()) == 1 and category in (Category.STYLE, Category.QUALITY)
+            yield wording, _Entry(category, term.name, Form.BARE if one_word else Form.PHRASE)
     for relation in vocabulary.relations:
         for wording in (relation.inverse, *relation.inverse_synonyms):
             yield wording, _Entry(Category.RELATION, relation.name, Form.INVERSE)

@@ -125,22 +125,6 @@ class SceneWriter:
             return name
         return relation.inverse if inverse else relation.phrase
 
-    def value_words(self, scene: ScenePrompt, address: Property) -> str:
-        """Words for the value of a property in a scene; empty if the scene does not say."""
-        if address.index is not None:
-            if address.index >= len(scene.objects):
-                return ""
-            item = scene.objects[address.index]
-            if address.name is None:
-                return self.object_words(item)
-            value = getattr(item, address.name)
-            return self.phrase(address.name, value) if value else ""
-        name = address.name or ""
-        value = getattr(scene, name)
-        if not value:
-            return ""
-        return self.relation_phrase(value) if name == "relation" else self.phrase(name, value)
-
     def _things(self, scene: ScenePrompt) -> str:
         objects = [self.object_words(item) for item in scene.objects]
         if len(objects) == 2 and scene.relation:

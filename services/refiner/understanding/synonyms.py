@@ -6,7 +6,7 @@ import random
 from collections.abc import Collection
 
 from services.refiner.understanding.editing import fix_article
-from services.refiner.understanding.lexicon import Category, Form, Match
+from services.refiner.understanding.lexicon import Category, Form, Match, terms
 from services.refiner.understanding.parsing import ParsedPrompt, PromptParser
 
 _MAX_CHANGES = 2
@@ -20,19 +20,8 @@ class Rephraser:
         self._parser = parser
         vocabulary = parser.vocabulary
         self._wordings: dict[tuple[Category, str, Form], tuple[str, ...]] = {}
-        tables = (
-            (Category.KIND, vocabulary.kinds),
-            (Category.COLOR, vocabulary.colors),
-            (Category.SIZE, vocabulary.sizes),
-            (Category.POSITION, vocabulary.positions),
-            (Category.RELATION, vocabulary.relations),
-            (Category.BACKGROUND, vocabulary.backgrounds),
-            (Category.STYLE, vocabulary.styles),
-            (Category.QUALITY, vocabulary.qualities),
-        )
-        for category, terms in tables:
-            for term in terms:
-                self._wordings[category, term.name, Form.PHRASE] = (term.phrase, *term.synonyms)
+        for category, term in terms(vocabulary):
+            self._wordings[category, term.name, Form.PHRASE] = (term.phrase, *term.synonyms)
         for relation in vocabulary.relations:
             wordings = (relation.inverse, *relation.inverse_synonyms)
             self._wordings[Category.RELATION, relation.name, Form.INVERSE] = wordings

@@ -11,7 +11,6 @@ image-text models".
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 
 import torch
@@ -45,11 +44,9 @@ def build(model: ModelSource, embedder: Embedder, input_: MetricInput) -> Vector
         raise checkpoints.unavailable(model, f"{problem} ({embedder.spec.dimensions})")
     head = nn.ModuleDict({"layers": linear_head(DIMENSIONS)}).eval().requires_grad_(False)
     checkpoints.load_strictly(model, head, checkpoints.read(model, checkpoints.find(model, FILE)))
-    # The value depends on the weights of both, so its revision does.
-    revisions = f"{embedder.spec.revision}:{compute.weights_revision(head)}"
     spec = MetricSpec(
         id=model.id,
-        revision=hashlib.sha256(revisions.encode()).hexdigest()[:16],
+        revision=compute.revision_upon(embedder.spec.revision, head),
         description="LAION aesthetic predictor v2: mean rating that people would give the picture, 1 to 10.",
         input=input_,
         higher_is_better=True,

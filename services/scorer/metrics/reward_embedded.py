@@ -11,7 +11,6 @@ of 0. Scores of different texts are not comparable.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -68,11 +67,9 @@ def build(settings: Settings, model: ModelSource, embedder: TextEmbedder) -> Emb
     network = RewardNetwork(embedder.spec.dimensions or 0)
     checkpoints.load_strictly(source, network, checkpoints.read(source, weights))
     network = network.float().eval().requires_grad_(False)
-    # The value depends on the weights of both, so its revision does.
-    revisions = f"{embedder.spec.revision}:{compute.weights_revision(network)}"
     spec = MetricSpec(
         id=model.id,
-        revision=hashlib.sha256(revisions.encode()).hexdigest()[:16],
+        revision=compute.revision_upon(embedder.spec.revision, network),
         description="Preference model of the drawn world: fit to the text and quality of the picture.",
         input=MetricInput.TEXT_IMAGE,
         higher_is_better=True,
