@@ -50,6 +50,7 @@ from services.scorer.clpips.rankings import RankedSet
 from services.scorer.metrics import imagenet
 from services.scorer.metrics.lpips_distance import SQUEEZE, Lpips, build
 from services.scorer.pictures import Picture
+from world.imaging import SIZE
 
 RESULTS = Path(__file__).parent / "results"
 PICTURES = 10
@@ -123,7 +124,7 @@ def main() -> None:
         "seed": options.seed,
         "metric": SQUEEZE.id,
         "revision": metric.head.backbone.revision,
-        "picture_pixels": 64,
+        "picture_pixels": SIZE,
         "vectors": "float16",
         "cpu": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),

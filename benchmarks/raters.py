@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from world import vocabulary as v
 from world.draw import render_one
-from world.scene import Scene, SceneObject
+from world.scene import MOST_OBJECTS, Scene, SceneObject
 from world.variations import ATTRIBUTES, differences, varied
 
 FIRST = ("color", "shape", "style", "layout")
@@ -54,9 +54,9 @@ class Ranking:
     """What a rater was shown for one target, and the order given."""
 
     target: NDArray[np.uint8]
-    """[64, 64, 3]"""
+    """[side, side, 3]"""
     candidates: NDArray[np.uint8]
-    """[pictures, 64, 64, 3]"""
+    """[pictures, side, side, 3]"""
     places: tuple[float, ...]
     """1 is most similar."""
     faithful: tuple[float, ...]
@@ -98,7 +98,7 @@ def rank(rater: Rater, count: int, pictures: int, seed: int) -> list[Ranking]:
 
 
 def _target(rng: random.Random) -> Scene:
-    kinds = rng.sample(KINDS, rng.choice((1, 2)))
+    kinds = rng.sample(KINDS, rng.randint(1, MOST_OBJECTS))
     return Scene(
         objects=tuple(SceneObject(kind, rng.choice(v.SIZE_NAMES), rng.choice(v.COLOUR_NAMES)) for kind in kinds),
         layout=rng.choice(v.POSITION_NAMES if len(kinds) == 1 else v.RELATION_NAMES),

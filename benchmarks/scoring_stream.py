@@ -2,7 +2,7 @@
 
     python -m benchmarks.scoring_stream [--pairs 10000] [--curve-pairs 2000]
 
-Pairs of 64-pixel drawings as PNG, three metrics: clip-embedded, ssim, phash. First the whole number of pairs, by calls
+Pairs of drawings as PNG, three metrics: clip-embedded, ssim, phash. First the whole number of pairs, by calls
 of 32 candidates with 4 calls under way, against `scoring.score` on the same calls in a loop of this process; then
 curves of fewer pairs over candidates a call and over replicas. The scorer runs on Ray Serve behind its gRPC proxy, as
 in a cluster. Quality column: the largest difference between a streamed raw value and the loop's. Memory is the resident
@@ -43,6 +43,7 @@ from services.scorer import compute, registry, scoring
 from services.scorer.domain import ScoreQuery, Subject
 from services.scorer.metrics.base import Value
 from world.draw import render
+from world.imaging import SIZE
 from world.scene import sample_scene
 
 RESULTS = Path(__file__).parent / "results"
@@ -110,7 +111,7 @@ def main() -> None:
         "memory_mebibytes_at_a_tenth_and_at_the_end": memory,
         "setting": {
             "metrics": METRICS,
-            "picture_pixels": [64, 64],
+            "picture_pixels": [SIZE, SIZE],
             "calls_under_way": WINDOW,
             "precision": "float32",
             "threads": torch.get_num_threads(),

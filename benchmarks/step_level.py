@@ -18,7 +18,12 @@ from services.generator.engine.step_engine import StepEngine
 from services.generator.pipelines import LoadedModel
 from services.generator.validation import resolve
 
-PROMPTS = ("a red star", "a blue boat, snow background", "two green cups, starry night background", "a small house")
+PROMPTS = (
+    "a red star",
+    "a sailboat, snow",
+    "a large green teapot left of a small clock in a starry night, pixel art",
+    "a small house",
+)
 MIXED_STEPS = (8, 10, 10, 16, 25)
 MIXED_SCHEDULERS = ("ddim", "ddim", "euler", "euler_ancestral", "dpmpp_2m", "unipc")
 MIXED_SCALES = (2.5, 2.5, 4.0, 1.0)

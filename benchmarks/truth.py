@@ -9,11 +9,10 @@ from functools import lru_cache
 
 from PIL import Image
 
-from services.common.profile import models_dir
-from services.common.settings import Settings
 from services.refiner.understanding.parsing import PromptParser
 from services.refiner.understanding.scene_prompt import ScenePrompt
-from services.refiner.vocabulary import load_vocabulary
+from services.refiner.vocabulary import read_vocabulary
+from world import export_vocabulary
 from world.captions import canonical
 from world.draw import render
 from world.scene import Scene, sample_scene
@@ -54,8 +53,8 @@ def targets(count: int) -> list[Target]:
 def attributes_recovered(prompt: str, scene: Scene) -> float:
     """Share of the scene's attributes that the prompt names rightly, 0..1; synonyms count.
 
-    The scene's canonical caption is read by the same parser, so both sides speak one vocabulary. Only attributes that
-    the scene defines count: a single object has no second kind to miss.
+    The scene's canonical caption is read by the same parser, so both sides speak one vocabulary, the world's. Only
+    attributes that the scene defines count: a single object has no second kind to miss.
     """
     truth, said = (_attributes(_parser().parse(text).scene) for text in (canonical(scene), prompt))
     return sum(said.get(name) == value for name, value in truth.items()) / len(truth)
@@ -63,7 +62,7 @@ def attributes_recovered(prompt: str, scene: Scene) -> float:
 
 @lru_cache(maxsize=1)
 def _parser() -> PromptParser:
-    return PromptParser(load_vocabulary(models_dir(Settings())))
+    return PromptParser(read_vocabulary(export_vocabulary.content()))
 
 
 def _attributes(scene: ScenePrompt) -> dict[str, str]:

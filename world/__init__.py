@@ -1,1 +1,1 @@
-"""The drawn world: a scene graph in, a 64x64 picture and captions out, all deterministic by seed."""
+"""The drawn world: a scene graph in, a 128x128 picture and captions out, all deterministic by seed."""

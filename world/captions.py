@@ -6,7 +6,10 @@ import random
 import re
 
 from world import vocabulary as v
-from world.scene import Scene, SceneObject
+from world.scene import MOST_OBJECTS, Scene, SceneObject
+
+LONGEST = 30
+"""Tokens that fit the models' text inputs beside the marks of start and end."""
 
 _POSITIONS = {position.name: position for position in v.POSITIONS}
 _RELATIONS = {relation.name: relation for relation in v.RELATIONS}
@@ -29,13 +32,13 @@ def _canonical_object(item: SceneObject) -> str:
 def canonical(scene: Scene) -> str:
     """The system-language caption, naming every attribute in a fixed order.
 
-    Example: ``a large red car left of a small cat on a meadow, pixel art, high quality``.
+    Example: ``a large red car left of a small cat on a meadow, pixel art, high quality``. Of three objects, the
+    relation stands between each and the next.
     """
     if len(scene.objects) == 1:
         things = f"{_canonical_object(scene.objects[0])} {_POSITIONS[scene.layout].phrase}"
     else:
-        first, second = (_canonical_object(item) for item in scene.objects)
-        things = f"{first} {_RELATIONS[scene.layout].phrase} {second}"
+        things = f" {_RELATIONS[scene.layout].phrase} ".join(map(_canonical_object, scene.objects))
     return ", ".join(
         (
             f"{things} {_BACKGROUNDS[scene.background].phrase}",
@@ -68,15 +71,32 @@ def _natural_things(scene: Scene, rng: random.Random, attribute_share: float, ar
         return f"{items[0]} {_pick(rng, position.phrase, position.synonyms)}" if say_layout else items[0]
     if not say_layout:
         rng.shuffle(items)
-        return " and ".join(items)
+        return " and ".join((", ".join(items[:-1]), items[-1]))
     relation = _RELATIONS[scene.layout]
-    if rng.random() < 0.6:
-        return f"{items[0]} {_pick(rng, relation.phrase, relation.synonyms)} {items[1]}"
-    return f"{items[1]} {_pick(rng, relation.inverse, relation.inverse_synonyms)} {items[0]}"
+    phrase, synonyms = relation.phrase, relation.synonyms
+    if rng.random() >= 0.6:
+        items.reverse()
+        phrase, synonyms = relation.inverse, relation.inverse_synonyms
+    things = items[0]
+    for item in items[1:]:
+        things += f" {_pick(rng, phrase, synonyms)} {item}"
+    return things
+
+
+def length(caption: str) -> int:
+    """Tokens of a caption of the world: each word and each comma is one."""
+    return len(caption.replace(",", " ,").split())
 
 
 def natural(scene: Scene, rng: random.Random) -> str:
-    """A caption as a person might type it: synonyms, other orders, attributes left out."""
+    """A caption as a person might type it: synonyms, other orders, attributes left out; at most ``LONGEST`` tokens."""
+    while True:
+        caption = _wording(scene, rng)
+        if length(caption) <= LONGEST:
+            return caption
+
+
+def _wording(scene: Scene, rng: random.Random) -> str:
     background, style = _BACKGROUNDS[scene.background], _STYLES[scene.style]
     quality_words = _QUALITIES[scene.quality]
     quality = _pick(rng, quality_words.phrase, quality_words.synonyms, 0.6) if rng.random() < 0.4 else None
@@ -117,7 +137,9 @@ _CANONICAL = re.compile(
     + _alternatives("relation", [r.phrase for r in v.RELATIONS])
     + " "
     + _OBJECT.format(2)
-    + ") "
+    + "(?: (?P=relation) "
+    + _OBJECT.format(3)
+    + ")?) "
     + _alternatives("background", [b.phrase for b in v.BACKGROUNDS])
     + r"\s*,\s*"
     + _alternatives("style", [s.phrase for s in v.STYLES])
@@ -135,14 +157,10 @@ def parse(caption: str) -> Scene | None:
     match = _CANONICAL.fullmatch(" ".join(caption.lower().split()))
     if match is None:
         return None
-    objects = [SceneObject(match["kind1"], match["size1"], match["colour1"])]
-    if match["relation"]:
-        objects.append(SceneObject(match["kind2"], match["size2"], match["colour2"]))
-        layout = _name(v.RELATIONS, match["relation"])
-    else:
-        layout = _name(v.POSITIONS, match["position"])
+    slots = [slot for slot in range(1, MOST_OBJECTS + 1) if match[f"kind{slot}"]]
+    layout = _name(v.RELATIONS, match["relation"]) if match["relation"] else _name(v.POSITIONS, match["position"])
     return Scene(
-        objects=tuple(objects),
+        objects=tuple(SceneObject(match[f"kind{n}"], match[f"size{n}"], match[f"colour{n}"]) for n in slots),
         layout=layout,
         background=_name(v.BACKGROUNDS, match["background"]),
         style=_name(v.STYLES, match["style"]),

@@ -26,10 +26,12 @@ def content() -> dict[str, Any]:
         "canonical": {
             "single": "{object} {position} {background}, {style}, {quality}",
             "pair": "{object} {relation} {object} {background}, {style}, {quality}",
+            "triple": "{object} {relation} {object} {relation} {object} {background}, {style}, {quality}",
             "object": "{article} {size} [{colour}] {kind}",
             "examples": [
                 "a small blue fish in the center over the sea, watercolor painting, high quality",
                 "a large red car left of a small cat on a meadow, pixel art, high quality",
+                "a large red car left of a small cat left of a small moon on a meadow, pixel art, high quality",
             ],
         },
         "groups": {group: [k.name for k in v.KINDS if k.group == group] for group in v.GROUPS},

@@ -10,6 +10,9 @@ from world import vocabulary as v
 
 Split = Literal["train", "held_out", "any"]
 
+MOST_OBJECTS = 3
+"""A scene has one to this many objects."""
+
 
 @dataclass(frozen=True)
 class SceneObject:
@@ -22,10 +25,10 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """One or two objects on a background, in a style and a quality.
+    """One to three objects on a background, in a style and a quality.
 
-    ``layout`` is a position ("center", ...) for one object, or a relation ("left_of", "above") that the first
-    object has to the second.
+    ``layout`` is a position ("center", ...) for one object, or a relation ("left_of", "above") that each object
+    has to the next.
     """
 
     objects: tuple[SceneObject, ...]
@@ -36,12 +39,12 @@ class Scene:
 
     def __post_init__(self) -> None:
         allowed = v.POSITION_NAMES if len(self.objects) == 1 else v.RELATION_NAMES
-        if len(self.objects) not in (1, 2) or self.layout not in allowed:
+        if not 1 <= len(self.objects) <= MOST_OBJECTS or self.layout not in allowed:
             raise ValueError(f"{len(self.objects)} objects cannot have the layout {self.layout!r}")
 
 
 ATTRIBUTE_SIZES: dict[str, int] = {
-    "count": 2,
+    "count": MOST_OBJECTS,
     "layout": len(v.LAYOUTS),
     "kind1": len(v.KINDS),
     "size1": len(v.SIZES),
@@ -49,6 +52,9 @@ ATTRIBUTE_SIZES: dict[str, int] = {
     "kind2": len(v.KINDS),
     "size2": len(v.SIZES),
     "colour2": len(v.COLOURS),
+    "kind3": len(v.KINDS),
+    "size3": len(v.SIZES),
+    "colour3": len(v.COLOURS),
     "background": len(v.BACKGROUNDS),
     "style": len(v.STYLES),
     "quality": len(v.QUALITIES),
@@ -57,13 +63,14 @@ ATTRIBUTE_SIZES: dict[str, int] = {
 
 ATTRIBUTES: tuple[str, ...] = tuple(ATTRIBUTE_SIZES)
 
+_COUNT_SHARES = (0.4, 0.4, 0.2)  # of scenes with one, two and three objects
 _HIGH_QUALITY_SHARE = 0.8
 
 
 def attribute_indices(scene: Scene) -> tuple[int, ...]:
     """The scene as class indices, one per name of ``ATTRIBUTES``; -1 where the attribute is undefined."""
     indices = [len(scene.objects) - 1, v.LAYOUTS.index(scene.layout)]
-    for slot in range(2):
+    for slot in range(MOST_OBJECTS):
         if slot < len(scene.objects):
             item = scene.objects[slot]
             colour = -1 if item.colour is None else v.COLOUR_NAMES.index(item.colour)
@@ -89,9 +96,9 @@ def _sample_object(rng: random.Random, kind: str, style: str) -> SceneObject:
 
 
 def sample_scene(rng: random.Random, split: Split = "train") -> Scene:
-    """A random scene of the split; two objects in half the cases, never of the same kind."""
+    """A random scene of the split; its objects are never of the same kind."""
     while True:
-        count = 1 + (rng.random() < 0.5)
+        count = rng.choices(range(1, MOST_OBJECTS + 1), _COUNT_SHARES)[0]
         style = rng.choice(v.STYLE_NAMES)
         kinds = rng.sample(v.KIND_NAMES, count)
         scene = Scene(

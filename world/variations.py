@@ -22,8 +22,8 @@ def varied(
 ) -> Scene:
     """The scene with each attribute of each object and of the whole changed by itself with the chance `change`.
 
-    Other kinds and styles are taken from those given. Colors follow their rule: only tintable kinds in styles with
-    colors have one. The number of objects and the quality stay.
+    Other kinds and styles are taken from those given, more kinds than the scene has objects. Colors follow their rule:
+    only tintable kinds in styles with colors have one. The number of objects and the quality stay.
     """
 
     def other(value: str, values: Sequence[str]) -> str:
@@ -33,7 +33,8 @@ def varied(
     taken = {item.kind for item in scene.objects}
     objects = []
     for item in scene.objects:
-        kind = other(item.kind, [one for one in kinds if one not in taken or one == item.kind])
+        taken.remove(item.kind)
+        kind = other(item.kind, [one for one in kinds if one not in taken])
         taken.add(kind)
         colour = other(item.colour or rng.choice(v.COLOUR_NAMES), v.COLOUR_NAMES)
         is_colored = v.KIND_BY_NAME[kind].tintable and style in v.COLOURED_STYLES

@@ -52,7 +52,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Relation:
-    """An order of two objects: ``phrase`` reads first-to-second, ``inverse`` second-to-first."""
+    """An order of objects: ``phrase`` reads from each to the next, ``inverse`` from each to the one before."""
 
     name: str
     phrase: str
@@ -86,6 +86,30 @@ KINDS: tuple[Kind, ...] = (
     Kind("circle", "shapes", None, True, ("disc",)),
     Kind("square", "shapes", None, True, ("box",)),
     Kind("triangle", "shapes", None, True),
+    Kind("dog", "animals", "🐕", synonyms=("puppy",)),
+    Kind("owl", "animals", "🦉"),
+    Kind("turtle", "animals", "🐢", synonyms=("tortoise",)),
+    Kind("penguin", "animals", "🐧"),
+    Kind("snail", "animals", "🐌"),
+    Kind("bell", "things", "🔔", True),
+    Kind("horse", "animals", "🐎", synonyms=("pony",)),
+    Kind("dinosaur", "animals", "🦕", True),
+    Kind("rainbow", "sky", "🌈"),
+    Kind("train", "vehicles", "🚂", synonyms=("locomotive",)),
+    Kind("helicopter", "vehicles", "🚁"),
+    Kind("mushroom", "plants", "🍄", True, ("toadstool",)),
+    Kind("pineapple", "food", "🍍"),
+    Kind("cherry", "food", "🍒", synonyms=("cherries",)),
+    Kind("cake", "food", "🎂", synonyms=("birthday cake",)),
+    Kind("icecream", "food", "🍦", synonyms=("ice cream",)),
+    Kind("teapot", "things", "🫖", True),
+    Kind("guitar", "things", "🎸", True),
+    Kind("crown", "things", "👑"),
+    Kind("key", "things", "🔑"),
+    Kind("clock", "things", "⏰", synonyms=("alarm clock",)),
+    Kind("snowman", "things", "⛄"),
+    Kind("heart", "things", "❤️", True),
+    Kind("star", "sky", "⭐", True),
 )
 
 COLOURS: tuple[Word, ...] = (
@@ -121,7 +145,7 @@ BACKGROUNDS: tuple[Background, ...] = (
     Background("snow", "in the snow", "snow", ("on a snowy field", "in winter")),
     Background("sea", "over the sea", "sea", ("on the blue sea", "at the ocean")),
     Background("desert", "in the desert", "desert", ("in a sandy desert", "on sand dunes")),
-    Background("paper", "on plain paper", "plain paper", ("on a cream background", "on an empty sheet")),
+    Background("paper", "on plain paper", "plain paper", ("on a blank background", "on an empty sheet")),
     Background("room", "in a room", "room", ("inside a house", "indoors")),
 )
 
@@ -140,7 +164,7 @@ QUALITIES: tuple[Word, ...] = (
 )
 
 LAYOUTS: tuple[str, ...] = tuple(p.name for p in POSITIONS) + tuple(r.name for r in RELATIONS)
-"""Where things are: a position of the single object, or the relation of the first object to the second."""
+"""Where things are: a position of the single object, or the relation of each object to the next."""
 
 GROUPS: tuple[str, ...] = tuple(dict.fromkeys(kind.group for kind in KINDS))
 

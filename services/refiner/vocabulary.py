@@ -48,7 +48,7 @@ class Style(Term):
 
 @dataclass(frozen=True)
 class RelationTerm(Term):
-    """An order of two objects; `phrase` reads first to second, `inverse` second to first."""
+    """An order of objects; `phrase` reads from each to the next, `inverse` from each to the one before."""
 
     inverse: str = ""
     inverse_synonyms: tuple[str, ...] = ()
@@ -56,7 +56,7 @@ class RelationTerm(Term):
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """All words. Every table keeps the order of the file."""
+    """All words. Every table keeps the order of the file; `most_objects` is how many the models can draw."""
 
     kinds: tuple[Kind, ...]
     colors: tuple[Term, ...]
@@ -66,6 +66,7 @@ class Vocabulary:
     backgrounds: tuple[Background, ...]
     styles: tuple[Style, ...]
     qualities: tuple[Term, ...]
+    most_objects: int
 
     def kind(self, name: str) -> Kind | None:
         """The kind of a name, if it is one of the world's."""
@@ -91,13 +92,18 @@ def load_vocabulary(models_dir: Path) -> Vocabulary:
         raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if raw["format"] != FORMAT:
             raise ValueError(f"format {raw['format']} instead of {FORMAT}")
-        return _read(raw)
+        return read_vocabulary(raw)
     except (OSError, ValueError, KeyError, TypeError) as error:
         problem = f"models/{FILE_NAME} cannot be used ({type(error).__name__}); run 'make models'"
         raise UnavailableError(Reason.MODEL_UNAVAILABLE, problem) from error
 
 
-def _read(raw: dict[str, Any]) -> Vocabulary:
+def read_vocabulary(raw: dict[str, Any]) -> Vocabulary:
+    """The vocabulary in the content of a file.
+
+    Raises:
+        KeyError, TypeError: a table is missing or of another kind.
+    """
     return Vocabulary(
         kinds=tuple(
             Kind(kind["name"], kind["name"], tuple(kind["synonyms"]), kind["group"], kind["tintable"])
@@ -117,6 +123,8 @@ def _read(raw: dict[str, Any]) -> Vocabulary:
             Style(s["name"], s["phrase"], tuple(s["synonyms"]), s["lead"], s["coloured"]) for s in raw["styles"]
         ),
         qualities=_terms(raw["qualities"]),
+        # The models were trained on these forms of captions, and know no more objects than the longest one names.
+        most_objects=max(form.count("{object}") for form in raw["canonical"].values() if isinstance(form, str)),
     )
 
 

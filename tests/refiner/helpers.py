@@ -14,6 +14,7 @@ from world.scene import Scene
 
 CAR_CAT = "a large red car left of a small cat on a meadow, pixel art, high quality"
 FISH_CAT = "a large red fish left of a small cat on a meadow, pixel art, high quality"
+CAR_CAT_MOON = "a large red car left of a small cat left of a small moon on a meadow, pixel art, high quality"
 ROBOT = "a small robot in the center over the sea, watercolor painting, high quality"
 
 Color = tuple[int, int, int]

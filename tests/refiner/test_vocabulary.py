@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 
 from services.common.errors import Reason, UnavailableError
-from services.refiner.vocabulary import Vocabulary, load_vocabulary
+from services.common.profile import ROOT
+from services.refiner.vocabulary import Vocabulary, load_vocabulary, read_vocabulary
+from world import export_vocabulary
 from world import vocabulary as world
+from world.scene import MOST_OBJECTS
 
 
 def test_has_every_word_of_the_world(vocabulary: Vocabulary) -> None:
@@ -15,6 +18,19 @@ def test_has_every_word_of_the_world(vocabulary: Vocabulary) -> None:
     assert [term.phrase for term in vocabulary.backgrounds] == [b.phrase for b in world.BACKGROUNDS]
     assert {style.name for style in vocabulary.styles if style.has_colors} == world.COLOURED_STYLES
     assert vocabulary.kind("car").tintable  # type: ignore[union-attr]
+
+
+def test_takes_the_most_objects_from_the_forms_of_captions(vocabulary: Vocabulary) -> None:
+    assert vocabulary.most_objects == MOST_OBJECTS
+    content = export_vocabulary.content()
+    del content["canonical"]["triple"]
+    assert read_vocabulary(content).most_objects == 2
+
+
+def test_reads_the_file_that_ships() -> None:
+    shipped = load_vocabulary(ROOT / "models")
+    assert shipped.most_objects in (2, MOST_OBJECTS)
+    assert shipped.kind("car") is not None
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"format": 99}', '{"format": 1}'])

@@ -12,11 +12,12 @@ from PIL import Image
 from services.common.profile import load_profile
 from world.captions import natural, parse
 from world.draw import render_one
+from world.imaging import SIZE
 from world.scene import Scene, attribute_indices, sample_scene
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-SIZE_LIMIT = 40_000_000
+SIZE_LIMIT = 60_000_000
 
 
 def test_both_libraries_read_the_tokenizer_alike(models: Path, scenes: list[Scene]) -> None:
@@ -61,7 +62,12 @@ def test_the_generator_states_its_defaults_and_the_profile_uses_them(models: Pat
     profile = load_profile("embedded").generators[0]
     assert settings["default_steps"] == profile.default_steps
     assert settings["default_guidance_scale"] == profile.default_guidance_scale
-    assert (settings["width"], settings["height"]) == (profile.width_pixels, profile.height_pixels) == (64, 64)
+    assert (settings["width"], settings["height"]) == (profile.width_pixels, profile.height_pixels) == (SIZE, SIZE)
+    levels = len(json.loads((folder / "unet" / "config.json").read_text())["block_out_channels"])
+    reductions = len(json.loads((folder / "vae" / "config.json").read_text())["encoder_block_out_channels"])
+    # Latents are even at every level that the denoiser halves.
+    assert profile.size_multiple_pixels == 2 ** (levels - 1 + reductions - 1)
+    assert SIZE % profile.size_multiple_pixels == profile.max_side_pixels % profile.size_multiple_pixels == 0
     assert (folder / "model_index.json").is_file()
 
 

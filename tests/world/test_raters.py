@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 
+from benchmarks import raters
 from benchmarks.raters import FIRST, TASTES, people, rank
 from services.common.statistics import spearman_rho
+from world.imaging import SIZE
+from world.scene import MOST_OBJECTS
 from world.variations import ATTRIBUTES
 
 pytestmark = pytest.mark.usefixtures("font")
@@ -37,10 +42,18 @@ def test_equal_seeds_give_equal_rankings_and_others_other_ones() -> None:
 def test_places_follow_the_taste_up_to_the_noise() -> None:
     agreements = []
     for rater in people(12, "strong", seed=3):
-        rankings = rank(rater, 8, 10, seed=3)
+        rankings = rank(rater, 4, 10, seed=3)
         for ranking in rankings:
-            assert (ranking.target.shape, ranking.candidates.shape) == ((64, 64, 3), (10, 64, 64, 3))
+            assert (ranking.target.shape, ranking.candidates.shape) == ((SIZE, SIZE, 3), (10, SIZE, SIZE, 3))
             assert sorted(ranking.places) == list(range(1, 11))
         agreements.append(np.mean([spearman_rho(one.places, one.faithful) for one in rankings]))
     quiet, loud = np.mean(agreements[:4]), np.mean(agreements[8:])
     assert 0.85 < loud < quiet < 1.0
+
+
+def test_targets_have_one_to_three_objects_of_different_kinds() -> None:
+    drawn = [raters._target(random.Random(index)).objects for index in range(60)]
+    assert {len(objects) for objects in drawn} == set(range(1, MOST_OBJECTS + 1))
+    for objects in drawn:
+        assert len({item.kind for item in objects}) == len(objects)
+        assert all(item.colour for item in objects)

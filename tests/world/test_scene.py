@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -46,6 +47,26 @@ def test_sampling_is_fixed_by_the_seed_and_reaches_every_value() -> None:
         assert set(column) - {-1} == set(range(size)), name
 
 
+def test_one_to_three_objects_of_different_kinds() -> None:
+    rng = random.Random(4)
+    scenes = [sample_scene(rng) for _ in range(4000)]
+    for count, share in ((1, 0.4), (2, 0.4), (3, 0.2)):
+        assert abs(sum(len(scene.objects) == count for scene in scenes) / len(scenes) - share) < 0.03
+    assert all(len({item.kind for item in scene.objects}) == len(scene.objects) for scene in scenes)
+
+
+def test_the_indices_name_every_object_in_order() -> None:
+    items = (SceneObject("fish", "small", "blue"), SceneObject("owl", "large"), SceneObject("star", "large", "red"))
+    scene = Scene(items, "above", "sea", "pixel", "low")
+    found = dict(zip(ATTRIBUTE_SIZES, attribute_indices(scene), strict=True))
+    assert [found[f"kind{slot}"] for slot in (1, 2, 3)] == [v.KIND_NAMES.index(item.kind) for item in items]
+    assert [found[f"size{slot}"] for slot in (1, 2, 3)] == [0, 1, 1]
+    assert [found[f"colour{slot}"] for slot in (1, 2, 3)] == [3, -1, 0]
+    assert (found["count"], found["layout"]) == (2, v.LAYOUTS.index("above"))
+    pair = dict(zip(ATTRIBUTE_SIZES, attribute_indices(replace(scene, objects=items[:2])), strict=True))
+    assert [pair[name] for name in ("count", "kind3", "size3", "colour3")] == [1, -1, -1, -1]
+
+
 def test_colours_only_for_tintable_kinds_in_coloured_styles(scenes: list[Scene]) -> None:
     for scene in scenes:
         for item in scene.objects:
@@ -59,3 +80,6 @@ def test_a_layout_must_fit_the_number_of_objects() -> None:
         Scene((cat,), "above", "sea", "plain", "high")
     with pytest.raises(ValueError, match="cannot have the layout"):
         Scene((cat, cat), "center", "sea", "plain", "high")
+    for count in (0, 4):
+        with pytest.raises(ValueError, match="cannot have the layout"):
+            Scene((cat,) * count, "above", "sea", "plain", "high")

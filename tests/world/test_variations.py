@@ -56,3 +56,21 @@ def test_a_part_of_the_objects_counts_in_part() -> None:
     assert dict(zip(ATTRIBUTES, differences(scene, other), strict=True)) == {
         "color": 0.5, "shape": 0.5, "style": 0.0, "layout": 1.0, "background": 0.0, "size": 0.0,
     }  # fmt: skip
+
+
+def test_one_of_three_objects_counts_a_third() -> None:
+    items = (SceneObject("car", "small", "red"), SceneObject("fish", "large", "blue"), SceneObject("owl", "large"))
+    scene = Scene(items, "left_of", "snow", "plain", "high")
+    other = Scene((*items[:2], SceneObject("key", "small")), "left_of", "snow", "plain", "high")
+    found = dict(zip(ATTRIBUTES, differences(scene, other), strict=True))
+    assert found["shape"] == found["size"] == 1 / 3
+    assert found["color"] == found["layout"] == 0.0
+
+
+def test_one_kind_more_than_the_scene_has_is_enough() -> None:
+    items = (SceneObject("car", "small", "red"), SceneObject("fish", "large", "blue"), SceneObject("owl", "large"))
+    scene = Scene(items, "above", "snow", "plain", "high")
+    for seed in range(40):
+        other = varied(scene, random.Random(seed), 1.0, ("car", "fish", "owl", "key"))
+        assert len({item.kind for item in other.objects}) == 3
+        assert all(a.kind != b.kind for a, b in zip(scene.objects, other.objects, strict=True))

@@ -1,7 +1,7 @@
 """Trains every embedded model from nothing: ``python -m world.training.all`` (``make models``).
 
 Finished parts are skipped and interrupted ones go on where they stopped; ``--fresh`` forgets both. Steps are
-counted, not timed: about 2 hours on 2 CPU cores, minutes on a GPU.
+counted, not timed: about 4 hours on 2 CPU cores, minutes on a GPU.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The autoencoder: 64 x 64 pictures to 8 x 16 x 16 latents and back (diffusers AutoencoderTiny, factor 4)."""
+"""The autoencoder: 128 x 128 pictures to 12 x 16 x 16 latents and back (diffusers AutoencoderTiny, factor 8)."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from world.training.common import (
 )
 from world.training.scores import summary
 
-STEPS, BATCH, PEAK = 1700, 16, 2.5e-3
-WIDTH, LATENT_CHANNELS = 40, 8
+STEPS, BATCH, PEAK = 2400, 16, 2e-3
+WIDTH, LATENT_CHANNELS = 64, 12
 LATENT_NOISE = 0.08
 """Noise on latents in training, so that the decoder forgives small errors of the denoiser."""
 
@@ -35,10 +35,10 @@ def build() -> AutoencoderTiny:
     """An untrained autoencoder; AutoencoderTiny wants equal widths on every level."""
     return AutoencoderTiny(
         latent_channels=LATENT_CHANNELS,
-        encoder_block_out_channels=(WIDTH,) * 3,
-        decoder_block_out_channels=(WIDTH,) * 3,
-        num_encoder_blocks=(0, 1, 2),
-        num_decoder_blocks=(3, 1, 0),
+        encoder_block_out_channels=(WIDTH,) * 4,
+        decoder_block_out_channels=(WIDTH,) * 4,
+        num_encoder_blocks=(0, 1, 1, 2),
+        num_decoder_blocks=(3, 1, 1, 0),
         upsampling_scaling_factor=2,
         scaling_factor=1.0,
         force_upcast=False,
@@ -72,7 +72,7 @@ def latent_penalty(latents: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def reconstruct(model: AutoencoderTiny, pictures: torch.Tensor, batch: int = 100) -> torch.Tensor:
-    """Pictures [N, 3, 64, 64] in 0..1 through encoder and decoder."""
+    """Pictures [N, 3, 128, 128] in 0..1 through encoder and decoder."""
     parts = []
     for part in pictures.split(batch):
         latents = model.encode(part * 2 - 1, return_dict=False)[0]

@@ -17,7 +17,7 @@ from world.captions import parse
 from world.scene import attribute_indices
 from world.training import data, tokenizer
 from world.training.clip_io import FOLDER as CLIP_FOLDER
-from world.training.clip_io import MEAN, STD, load_clip, normalise
+from world.training.clip_io import IMAGE_SIZE, MEAN, STD, load_clip, normalise
 from world.training.common import (
     MODELS,
     SEED,
@@ -32,9 +32,9 @@ from world.training.common import (
 )
 from world.training.scores import summary
 
-STEPS, BATCH, PEAK = 480, 96, 2e-3
-PICTURES = 24_000
-"""Drawings used; their feature maps are kept in memory (about 43 kB each)."""
+STEPS, BATCH, PEAK = 1400, 96, 2e-3
+PICTURES = 36_000
+"""Drawings used; their feature maps are kept in memory (about 97 kB each)."""
 FOLDER = "captioner-embedded"
 WIDTH, LAYERS, HEADS, MAX_TOKENS = 128, 2, 4, 31
 
@@ -146,7 +146,7 @@ def export(network: CaptionNetwork, channels: list[int]) -> None:
     encode = tokenizer.hf_tokenizer()
     config = {
         "channels": channels,
-        "image_size": 64,
+        "image_size": IMAGE_SIZE,
         "mean": MEAN,
         "std": STD,
         "start_id": encode.bos_token_id,

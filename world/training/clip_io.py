@@ -16,12 +16,15 @@ import open_clip
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torch.nn import functional
 
 from world.training import tokenizer
 from world.training.common import MODELS, replaced_folder
 
 FOLDER = "clip-embedded"
 MEAN, STD = 0.5, 0.25
+IMAGE_SIZE = 96
+"""Pixels a side that the vision tower sees: three quarters of a drawing, at half the cost of all of it."""
 TEXT_WIDTH, TEXT_LAYERS, TEXT_HEADS, EMBEDDING = 128, 3, 4, 128
 
 
@@ -30,7 +33,7 @@ def model_config(vocabulary: int) -> dict[str, Any]:
     return {
         "embed_dim": EMBEDDING,
         "vision_cfg": {
-            "image_size": 64,
+            "image_size": IMAGE_SIZE,
             "layers": [1, 1, 1, 1],
             "width": 24,
             "patch_size": None,
@@ -60,7 +63,7 @@ def export(model: open_clip.CLIP, vocabulary: int) -> None:
         "std": [STD] * 3,
         "interpolation": "bicubic",
         "resize_mode": "shortest",
-        "size": 64,
+        "size": IMAGE_SIZE,
     }
     with replaced_folder(MODELS / FOLDER) as folder:
         shutil.copytree(tokenizer.folder(), folder, dirs_exist_ok=True)
@@ -81,8 +84,10 @@ def load_clip(folder: Path | None = None) -> tuple[open_clip.CLIP, Any, Any]:
 
 
 def normalise(pictures: torch.Tensor) -> torch.Tensor:
-    """Pictures [B, 3, 64, 64] in 0..1 as the vision tower wants them."""
-    return (pictures - MEAN) / STD
+    """Pictures [B, 3, H, W] in 0..1 as the vision tower wants them, [B, 3, 96, 96]."""
+    size = (IMAGE_SIZE, IMAGE_SIZE)
+    smaller = functional.interpolate(pictures, size, mode="bicubic", antialias=True, align_corners=False)
+    return (smaller.clamp(0, 1) - MEAN) / STD
 
 
 @torch.no_grad()

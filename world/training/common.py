@@ -24,10 +24,10 @@ SEED = 20
 
 
 def device() -> torch.device:
-    """The GPU when there is one, else the CPU with all its cores."""
+    """The GPU when there is one, else the CPU with all cores that this process may use."""
     if torch.cuda.is_available():
         return torch.device("cuda")
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     return torch.device("cpu")
 
 
@@ -46,7 +46,8 @@ def hardware() -> str:
     precision = "bfloat16 autocast" if fast_bfloat16(device()) else "float32"
     if torch.cuda.is_available():
         return f"{torch.cuda.get_device_name()}, {precision}"
-    return f"CPU {platform.machine()}, {os.cpu_count()} cores, no GPU, {precision}"
+    cores = f"{len(os.sched_getaffinity(0))} of {os.cpu_count()} cores"
+    return f"CPU {platform.machine()}, {cores}, no GPU, {precision}"
 
 
 def learning_rate(peak: float, step: int, steps: int, warmup: int = 100, hold: float = 0.0) -> float:

@@ -14,15 +14,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from world.captions import canonical, natural
 from world.draw import render_one
+from world.imaging import SIZE
 from world.scene import ATTRIBUTES, Split, attribute_indices, sample_scene
 from world.training.common import WORK
 
 NATURAL_CAPTIONS = 5
 """Natural captions kept per training picture; the canonical one comes on top."""
-_CHUNK = 2000
+_CHUNK = 2_000
 
 SPLITS: dict[str, tuple[int, Split, int]] = {
     "train": (120_000, "train", 1),
@@ -35,7 +37,7 @@ SPLITS: dict[str, tuple[int, Split, int]] = {
 
 @dataclass(frozen=True)
 class Drawings:
-    """``images`` uint8 [N, 64, 64, 3] (memmap), ``attributes`` int8 [N, A], captions as lists of N."""
+    """``images`` uint8 [N, 128, 128, 3] (memmap), ``attributes`` int8 [N, A], captions as lists of N."""
 
     images: np.ndarray
     attributes: torch.Tensor
@@ -46,7 +48,7 @@ class Drawings:
         return len(self.images)
 
     def batch(self, index: torch.Tensor) -> torch.Tensor:
-        """Pictures of the index as float32 [B, 3, 64, 64] in 0..1."""
+        """Pictures of the index as float32 [B, 3, 128, 128] in 0..1."""
         return torch.from_numpy(self.images[index.numpy()]).permute(0, 3, 1, 2).float() / 255
 
     def attribute_batch(self, index: torch.Tensor) -> torch.Tensor:
@@ -77,10 +79,11 @@ def prepare(name: str) -> None:
         return
     WORK.mkdir(parents=True, exist_ok=True)
     path = WORK / f"{name}.images.npy"
-    shape = (count, 64, 64, 3)
+    shape = (count, SIZE, SIZE, 3)
     np.lib.format.open_memmap(path, "w+", np.uint8, shape).flush()
     jobs = [(path, start, min(_CHUNK, count - start), kind, seed) for start in range(0, count, _CHUNK)]
-    with multiprocessing.Pool() as pool:
+    # One thread a process: blurs are small products, whose threads would only wait for one another.
+    with multiprocessing.Pool(initializer=threadpool_limits, initargs=(1,)) as pool:
         results = pool.map(_chunk, jobs, chunksize=1)
     np.save(WORK / f"{name}.attributes.npy", np.concatenate([result[0] for result in results]))
     captions = {

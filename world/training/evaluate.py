@@ -1,8 +1,8 @@
 """The gates of the embedded models: ``python -m world.training.evaluate``.
 
 Everything generated is judged by the judge classifier (trained on drawings only), with the right answers from the
-scene and not from any text model. Writes ``benchmarks/results/embedded_models.json``
-and the contact sheet.
+scene and not from any text model. Further generators get the same scores where their folders are, without gates.
+Writes ``benchmarks/results/embedded_models.json`` and contact sheets.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any
 
 import torch
 
-from world.training import autoencoder, captioner, clip, data, generator_io, judge, reward
-from world.training.clip_io import embed_pictures, load_clip
+from world.training import autoencoder, captioner, clip, data, generated, generator_io, judge, reward
+from world.training.builds import EMBEDDED, FURTHER
+from world.training.clip_io import load_clip
 from world.training.common import MODELS, ROOT, SEED, hardware
-from world.training.scores import per_kind, summary
-from world.training.sheet import save_sheet
+from world.training.scores import summary
 
 RESULTS = (ROOT / "benchmarks" / "results" if MODELS == ROOT / "models" else MODELS) / "embedded_models.json"
 """Models elsewhere (a trial) keep their results to themselves."""
 SPLITS = ("seen", "held_out")
-SIZE_LIMIT_MB, SECONDS_LIMIT = 40.0, 0.5
+SIZE_LIMIT_MB, SECONDS_LIMIT = 60.0, 1.0
 
 # Part, metric -> lowest accepted value for seen and for held-out captions.
 GATES: dict[tuple[str, str], tuple[float, float]] = {
@@ -38,8 +38,9 @@ GATES: dict[tuple[str, str], tuple[float, float]] = {
     ("generated", "style"): (0.95, 0.95),
     ("generated", "relation"): (0.95, 0.95),
     ("generated", "colour"): (0.95, 0.95),
-    ("generated", "kind"): (0.80, 0.80),
-    ("generated", "kind_large"): (0.88, 0.88),
+    ("generated", "kind"): (0.90, 0.90),
+    ("generated", "kind_large"): (0.95, 0.95),
+    ("generated", "all"): (0.75, 0.75),
 }
 
 Scores = dict[str, Any]
@@ -71,30 +72,13 @@ def _reward(split: str) -> Scores:
     return dict(reward.evaluate(split, reward.load()))
 
 
-def _generated(split: str, count: int) -> Scores:
-    """Judged pictures from canonical captions, and from natural ones, whose gaps cost accuracy by nature."""
-    drawings, index = data.load(split), torch.arange(count)
-    truth, critic = drawings.attribute_batch(index), judge.load()
-    pipeline = generator_io.load()
-    captions = [drawings.canonical[i] for i in index]
-    pictures = generator_io.generate(pipeline, captions, SEED * 1000)
-    found = judge.predict(critic, pictures)
-    scores: Scores = summary(found, truth)
-    scores["per_kind"] = per_kind(found, truth)
-    model, _, tokenizer = load_clip()
-    with torch.no_grad():
-        words = model.encode_text(tokenizer(captions), normalize=True)
-    own, drawn = embed_pictures(model, pictures), embed_pictures(model, drawings.batch(index))
-    scores["clip_similarity"] = round((own * words).sum(1).mean().item(), 4)
-    scores["clip_similarity_of_drawings"] = round((drawn * words).sum(1).mean().item(), 4)
-    natural = generator_io.generate(pipeline, [drawings.natural[i][0] for i in index], SEED * 1000)
-    scores["natural_captions"] = summary(judge.predict(critic, natural), truth)
-    if split == "seen":
-        held_out = data.load("held_out")
-        more = [held_out.canonical[i] for i in range(16)]
-        extra = generator_io.generate(pipeline, more, SEED)
-        sheet = torch.cat([pictures[:32], extra])
-        save_sheet(sheet, captions[:32] + more, MODELS / generator_io.FOLDER / "contact_sheet.png")
+def _further_generators(count: int) -> dict[str, dict[str, Scores]]:
+    """Scores of generated pictures by folder and split; draws the contact sheets."""
+    scores = {}
+    for build in FURTHER:
+        if (MODELS / build.folder).is_dir():
+            scores[build.folder] = {split: generated.evaluate(build, split, count) for split in SPLITS}
+            generated.draw_sheet(build)
     return scores
 
 
@@ -143,13 +127,15 @@ def evaluate(parts: list[str], count: int) -> dict[str, Any]:
         "clip": _clip,
         "captioner": _captioner,
         "reward": _reward,
-        "generated": lambda split: _generated(split, count),
+        "generated": lambda split: generated.evaluate(EMBEDDED, split, count),
     }
     scores = {part: {split: makers[part](split) for split in SPLITS} for part in parts}
     result: dict[str, Any] = {"captions": count, "hardware": hardware(), "gates": gate_rows(scores)}
     result["megabytes"] = folder_megabytes()
     if "generated" in parts:
         result["seconds_per_picture"] = _seconds_per_picture()
+        generated.draw_sheet(EMBEDDED)
+        result["further_generators"] = _further_generators(count)
     return result | {"scores": scores}
 
 
@@ -176,7 +162,7 @@ def main(argv: list[str] | None = None) -> None:
         RESULTS.parent.mkdir(parents=True, exist_ok=True)
         RESULTS.write_text(json.dumps(result, indent=1) + "\n")
     else:
-        print(json.dumps(result["scores"]))
+        print(json.dumps(result["scores"] | result.get("further_generators", {})))
 
 
 if __name__ == "__main__":

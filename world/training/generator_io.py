@@ -17,29 +17,30 @@ from diffusers import (
 )
 from transformers import CLIPTextModel
 
+from world.imaging import SIZE
 from world.training import tokenizer
+from world.training.builds import EMBEDDED, Build
 from world.training.clip_io import TEXT_WIDTH
 from world.training.common import MODELS, replaced_folder
 
-FOLDER = "generator-embedded"
-CHANNELS = (64, 128, 192)
 STEPS, GUIDANCE = 10, 2.5
 _KEPT = ("README.md", "contact_sheet.png")
 
 
-def build_unet(latent_channels: int) -> UNet2DConditionModel:
-    """An untrained denoiser of latents [B, C, 16, 16]; text is attended to at 8 x 8 and 4 x 4 places."""
+def build_unet(latent_channels: int, build: Build = EMBEDDED) -> UNet2DConditionModel:
+    """An untrained denoiser of latents [B, C, 16, 16]; text is attended to at 8 x 8 places and fewer."""
+    attentive = len(build.channels) - 1
     return UNet2DConditionModel(
         sample_size=16,
         in_channels=latent_channels,
         out_channels=latent_channels,
-        block_out_channels=CHANNELS,
-        layers_per_block=1,
+        block_out_channels=build.channels,
+        layers_per_block=build.layers,
         cross_attention_dim=TEXT_WIDTH,
         attention_head_dim=4,
         norm_num_groups=16,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        down_block_types=("DownBlock2D", *["CrossAttnDownBlock2D"] * attentive),
+        up_block_types=(*["CrossAttnUpBlock2D"] * attentive, "UpBlock2D"),
     )
 
 
@@ -57,9 +58,9 @@ def build_scheduler() -> DDIMScheduler:
     )
 
 
-def shipped_unet() -> tuple[dict[str, torch.Tensor], int]:
+def shipped_unet(build: Build = EMBEDDED) -> tuple[dict[str, torch.Tensor], int]:
     """Weights (float32) of the denoiser in ``models/`` and the number of samples it was trained on."""
-    folder = MODELS / FOLDER
+    folder = MODELS / build.folder
     unet = UNet2DConditionModel.from_pretrained(folder / "unet", dtype=torch.float32)
     settings = json.loads((folder / "likeness.json").read_text())
     return unet.state_dict(), int(settings["trained_samples"])
@@ -67,11 +68,13 @@ def shipped_unet() -> tuple[dict[str, torch.Tensor], int]:
 
 def shipped_vae() -> AutoencoderTiny:
     """The autoencoder in ``models/``, in float32."""
-    return AutoencoderTiny.from_pretrained(MODELS / FOLDER / "vae", dtype=torch.float32)
+    return AutoencoderTiny.from_pretrained(MODELS / EMBEDDED.folder / "vae", dtype=torch.float32)
 
 
-def export(unet: UNet2DConditionModel, vae: AutoencoderTiny, text: CLIPTextModel, samples: int) -> None:
-    """Write ``models/generator-embedded`` in half precision; card and contact sheet stay."""
+def export(
+    unet: UNet2DConditionModel, vae: AutoencoderTiny, text: CLIPTextModel, samples: int, build: Build = EMBEDDED
+) -> None:
+    """Write the build's folder in ``models/`` in half precision; card and contact sheet stay."""
     pipeline = StableDiffusionPipeline(
         vae=copy.deepcopy(vae).cpu().half(),
         text_encoder=copy.deepcopy(text).cpu().half(),
@@ -82,7 +85,7 @@ def export(unet: UNet2DConditionModel, vae: AutoencoderTiny, text: CLIPTextModel
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    target = MODELS / FOLDER
+    target = MODELS / build.folder
     with replaced_folder(target) as folder:
         pipeline.save_pretrained(folder)
         for path in folder.glob("*/config.json"):
@@ -90,8 +93,8 @@ def export(unet: UNet2DConditionModel, vae: AutoencoderTiny, text: CLIPTextModel
         settings = {
             "default_steps": STEPS,
             "default_guidance_scale": GUIDANCE,
-            "width": 64,
-            "height": 64,
+            "width": SIZE,
+            "height": SIZE,
             "context_tokens": tokenizer.CONTEXT,
             "trained_samples": samples,
         }
@@ -116,7 +119,7 @@ def _drop_settings(path: Path) -> None:
 
 def load(folder: Path | None = None) -> StableDiffusionPipeline:
     """The shipped pipeline in float32."""
-    pipeline = DiffusionPipeline.from_pretrained((folder or MODELS / FOLDER).resolve(), dtype=torch.float32)
+    pipeline = DiffusionPipeline.from_pretrained((folder or MODELS / EMBEDDED.folder).resolve(), dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -129,7 +132,7 @@ def generate(
     steps: int = STEPS,
     guidance: float = GUIDANCE,
 ) -> torch.Tensor:
-    """Pictures float32 [N, 3, 64, 64] in 0..1; every picture has its own seed, ``seed`` plus its index."""
+    """Pictures float32 [N, 3, 128, 128] in 0..1; every picture has its own seed, ``seed`` plus its index."""
     parts = []
     for start in range(0, len(captions), batch):
         part = captions[start : start + batch]
@@ -138,8 +141,8 @@ def generate(
             part,
             num_inference_steps=steps,
             guidance_scale=guidance,
-            height=64,
-            width=64,
+            height=SIZE,
+            width=SIZE,
             output_type="np",
             generator=generators,
         ).images

@@ -6,6 +6,7 @@ only.
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
+from world.imaging import SIZE
 from world.scene import ATTRIBUTE_SIZES, ATTRIBUTES
 from world.training import data
 from world.training.common import (
@@ -30,7 +32,9 @@ from world.training.common import (
 )
 from world.training.scores import summary
 
-STEPS, BATCH, PEAK = 1000, 128, 4e-3
+STEPS, BATCH, PEAK = 2500, 128, 4e-3
+SHIPPED_PEAK = 2e-3
+"""Peak rate when going on from the shipped weights."""
 FOLDER = "judge"
 
 
@@ -41,7 +45,7 @@ def _block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 
 
 class Judge(nn.Module):
-    """Pictures [B, 3, 64, 64] in 0..1 -> dict of logits, one [B, classes] per attribute."""
+    """Pictures [B, 3, 128, 128] in 0..1 -> dict of logits, one [B, classes] per attribute."""
 
     def __init__(self, width: int = 24, squeeze: int = 64, hidden: int = 256) -> None:
         super().__init__()
@@ -49,9 +53,11 @@ class Judge(nn.Module):
         w = width
         self.trunk = nn.Sequential(
             _block(3, w, 2),
-            _block(w, 3 * w, 2),
-            _block(3 * w, 3 * w, 1),
-            _block(3 * w, 6 * w, 2),
+            _block(w, 2 * w, 2),
+            _block(2 * w, 3 * w, 1),
+            _block(3 * w, 5 * w, 2),
+            _block(5 * w, 5 * w, 1),
+            _block(5 * w, 6 * w, 2),
             _block(6 * w, 5 * w, 1),
             nn.Conv2d(5 * w, squeeze, 1),
             nn.ReLU(inplace=True),
@@ -80,7 +86,7 @@ def attribute_loss(logits: dict[str, torch.Tensor], targets: torch.Tensor) -> to
 
 @torch.no_grad()
 def predict(judge: Judge, pictures: torch.Tensor, batch: int = 250) -> torch.Tensor:
-    """Predicted class indices [N, A] of pictures [N, 3, 64, 64] in 0..1 (undefined attributes included)."""
+    """Predicted class indices [N, A] of pictures [N, 3, 128, 128] in 0..1 (undefined attributes included)."""
     rows = []
     for start in range(0, len(pictures), batch):
         logits = judge(pictures[start : start + batch])
@@ -88,30 +94,40 @@ def predict(judge: Judge, pictures: torch.Tensor, batch: int = 250) -> torch.Ten
     return torch.cat(rows)
 
 
-def train() -> Judge:
-    """Train on seen and held-out drawings, with shifts of up to two pixels."""
+@torch.no_grad()
+def features(judge: Judge, pictures: torch.Tensor, batch: int = 250) -> torch.Tensor:
+    """Features [N, 256] of pictures [N, 3, 128, 128] in 0..1: the hidden layer from which attributes are read."""
+    return torch.cat([judge.trunk(part * 2 - 1) for part in pictures.split(batch)])
+
+
+def train(steps: int = STEPS, shipped: bool = False) -> Judge:
+    """Train on seen and held-out drawings, with shifts of up to four pixels; resumes.
+
+    With ``shipped`` it goes on from the weights in ``models/``.
+    """
     on = device()
     torch.manual_seed(SEED)
     sets = [data.load("train"), data.load("judge")]
     total = sum(len(part) for part in sets)
-    judge = Judge().to(on, memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(judge.parameters(), PEAK, weight_decay=0.05)
+    judge = (load().train() if shipped else Judge()).to(on, memory_format=torch.channels_last)
+    peak = SHIPPED_PEAK if shipped else PEAK
+    optimizer = torch.optim.AdamW(judge.parameters(), peak, weight_decay=0.05)
     checkpoint, step = Checkpoint("judge"), 0
     if state := checkpoint.load():
         judge.load_state_dict(state["judge"])
         optimizer.load_state_dict(state["optimizer"])
         step = state["step"]
-    progress, started = Progress("judge", STEPS, BATCH), time.monotonic()
-    draw = torch.Generator().manual_seed(SEED + step)
-    while step < STEPS:
+    progress, started = Progress("judge", steps, BATCH), time.monotonic()
+    draw = torch.Generator().manual_seed(SEED + step + (1000 if shipped else 0))
+    while step < steps:
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(PEAK, step, STEPS, 200)
+            group["lr"] = learning_rate(peak, step, steps, 200)
         from_train = int((torch.rand(BATCH, generator=draw) < len(sets[0]) / total).sum())
         parts = zip(sets, (from_train, BATCH - from_train), strict=True)
         picks = [(part, torch.randint(len(part), (count,), generator=draw)) for part, count in parts]
         pictures = torch.cat([part.batch(index) for part, index in picks]).to(on)
         targets = torch.cat([part.attribute_batch(index) for part, index in picks]).to(on)
-        shift = torch.randint(-2, 3, (2,), generator=draw).tolist()
+        shift = torch.randint(-4, 5, (2,), generator=draw).tolist()
         with half_precision(on):
             logits = judge(torch.roll(pictures, shift, (2, 3)))
         loss = attribute_loss(logits, targets)
@@ -131,7 +147,7 @@ def train() -> Judge:
         metrics[split] = summary(found, drawings.attribute_batch(index))
     print(f"[judge] {metrics}", flush=True)
     checkpoint.done()
-    Report("judge", STEPS, BATCH, time.monotonic() - started, SEED, metrics).save()
+    Report("judge", steps, BATCH, time.monotonic() - started, SEED, metrics, shipped).save()
     return judge
 
 
@@ -143,7 +159,7 @@ def export(judge: Judge) -> None:
             for name, value in judge.state_dict().items()
         }
         save_file(weights, folder / "model.safetensors")
-        config = judge.settings | {"attributes": ATTRIBUTE_SIZES, "image_size": 64}
+        config = judge.settings | {"attributes": ATTRIBUTE_SIZES, "image_size": SIZE}
         (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
 
 
@@ -157,4 +173,8 @@ def load(folder: Path | None = None) -> Judge:
 
 
 if __name__ == "__main__":
-    train()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--shipped", action="store_true", help="go on from the weights in models/")
+    arguments = parser.parse_args()
+    train(arguments.steps, arguments.shipped)

@@ -27,13 +27,13 @@ from world.training.clip_io import FOLDER as CLIP_FOLDER
 from world.training.common import MODELS, SEED, Progress, Report, learning_rate, replaced_folder
 from world.variations import ATTRIBUTES, differences, varied
 
-STEPS, BATCH, PEAK = 1500, 256, 2e-3
+STEPS, BATCH, PEAK = 3000, 256, 2e-3
 FOLDER = "reward-embedded"
 CHANGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6)
 """Chance that an attribute is not the caption's, one drawing each."""
 CAPTIONS_AT_ONCE = 50
 SPLITS: dict[str, tuple[int, Split, int]] = {
-    "train": (3_000, "train", 5),
+    "train": (12_000, "train", 5),
     "seen": (500, "train", 6),
     "held_out": (500, "held_out", 7),
 }
@@ -88,7 +88,7 @@ def _variation(scene: Scene, rng: random.Random, change: float, kind: Split) -> 
 
 
 def train() -> RewardNetwork:
-    """Train on seen combinations; a minute and a half on one core, most of it drawing and embedding."""
+    """Train on seen combinations; five minutes on one core, most of them drawing and embedding."""
     torch.manual_seed(SEED)
     started = time.monotonic()
     comparisons = prepare("train")

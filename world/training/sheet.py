@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-_SCALE, _TEXT_HEIGHT, _GAP, _COLUMNS, _LETTERS = 2, 46, 6, 8, 25
+_SCALE, _TEXT_HEIGHT, _GAP, _COLUMNS, _LETTERS = 1, 57, 6, 8, 25
 
 
 def save_sheet(pictures: torch.Tensor, captions: Sequence[str], path: Path, columns: int = _COLUMNS) -> None:
-    """Write pictures [N, 3, 64, 64] in 0..1 with captions as a PNG of 256 colours."""
+    """Write pictures [N, 3, 128, 128] in 0..1 with captions as a PNG of 256 colours."""
     size = pictures.shape[-1] * _SCALE
     rows = -(-len(pictures) // columns)
     width, height = columns * (size + _GAP) + _GAP, rows * (size + _TEXT_HEIGHT) + _GAP

@@ -74,9 +74,11 @@ class Critic:
 
 
 def _attributes(scene: ScenePrompt) -> dict[str, Hashable]:
+    kinds = [item.kind for item in scene.objects]
     return {
-        "kinds": frozenset(item.kind for item in scene.objects),
-        "layout": (scene.position, scene.relation, scene.objects[0].kind if scene.relation else ""),
+        "kinds": frozenset(kinds),
+        # The order; the last object follows from the kinds.
+        "layout": (scene.position, scene.relation, tuple(kinds[:-1]) if scene.relation else ()),
         "background": scene.background,
         "style": scene.style,
         "color": view(scene, Aspect.COLOR),

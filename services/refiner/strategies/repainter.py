@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+from services.common.errors import InvalidInputError
 from services.common.images import DecodedImage
 from services.refiner.domain import (
     MAX_PROMPT_CHARACTERS,
@@ -25,6 +26,7 @@ from services.refiner.understanding.comparing import aspect_of_edit
 from services.refiner.understanding.editing import PromptEditor
 from services.refiner.understanding.feedback import FeedbackReader
 from services.refiner.understanding.parsing import PromptParser
+from services.refiner.understanding.scene_prompt import Property
 from services.refiner.understanding.synonyms import Rephraser
 from services.refiner.understanding.tree import UnderstandingTree
 
@@ -97,14 +99,28 @@ class Repainter:
         return self._critic.critique(request.best_prompt, captions, picture.captions, request.aspect)
 
     async def revise(self, prompt: str, feedback: Feedback) -> Revision:
-        """Applies the feedback's edits, or else what its words ask for, in its aspect if it names one."""
+        """Applies the feedback's edits, or else what its words ask for, in its aspect if it names one.
+
+        Raises:
+            InvalidInputError: the words add an object to as many as the embedded models can draw.
+        """
         if feedback.edits:
             edits = _in_aspect(feedback.edits, feedback.aspect)
         elif feedback.text.startswith(KEEP):
             edits = ()
         else:
             edits = self._reader.read(prompt, feedback.text, feedback.aspect)
-        return self._editor.apply(prompt, edits)
+        revision = self._editor.apply(prompt, edits)
+        # Only a person asks for more than can be drawn: what a critic sees was drawn, or told by a person's tree.
+        if not feedback.edits:
+            self._check_count(revision)
+        return revision
+
+    def _check_count(self, revision: Revision) -> None:
+        most, count = self._parser.vocabulary.most_objects, len(self._parser.parse(revision.prompt).scene.objects)
+        if self._model.embedded and count > most and any(_is_addition(edit) for edit in revision.edits):
+            problem = f"asks for {count} objects, and the embedded models draw at most {most}"
+            raise InvalidInputError("feedback.text", problem, allowed="to replace an object, or to remove one as well")
 
     def _captions(
         self, captions: Sequence[WeightedCaption], tree: UnderstandingTree | None
@@ -144,6 +160,11 @@ class Repainter:
         return [
             (ProposedPrompt(caption.text, "caption"), caption.probability) for caption in others[: request.prompt_count]
         ]
+
+
+def _is_addition(edit: PromptEdit) -> bool:
+    address = Property.parse(edit.property)
+    return address is not None and address.index is not None and address.name is None and edit.after != ""
 
 
 def _in_aspect(edits: Sequence[PromptEdit], aspect: Aspect | None) -> tuple[PromptEdit, ...]:

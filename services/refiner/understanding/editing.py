@@ -14,13 +14,9 @@ from dataclasses import replace
 from services.refiner.domain import MAX_PROMPT_CHARACTERS, PromptEdit, Revision
 from services.refiner.understanding.lexicon import Category, Form, Match
 from services.refiner.understanding.parsing import ParsedPrompt, PromptParser
-from services.refiner.understanding.scene_prompt import (
-    Property,
-    ScenePrompt,
-    object_with_value,
-    with_article,
-    with_value,
-)
+from services.refiner.understanding.phrases import appended, cut, fix_article, replaced, stands_alone, without_phrase
+from services.refiner.understanding.rows import in_row, read_row
+from services.refiner.understanding.scene_prompt import Property, ScenePrompt, object_with_value, with_value
 
 TEXT = "text"
 """Property of an edit that adds, removes or replaces a phrase as it is."""
@@ -65,15 +61,11 @@ class PromptEditor:
             return self._edit_object(scene, address, edit)
         if not edit.after:
             return with_value(scene, address.name or "", None)
-        match = self._value(address.name or "", edit.after)
-        if match is None:
-            return None
         if address.name == "relation":
-            if len(scene.objects) != 2:
-                return None
-            objects = tuple(reversed(scene.objects)) if match.form is Form.INVERSE else scene.objects
-            return replace(scene, objects=objects, relation=match.name)
-        if address.name == "position" and len(scene.objects) != 1:
+            row = read_row(edit.after, _kinds(scene), self._parser)
+            return in_row(scene, row) if row else None
+        match = self._value(address.name or "", edit.after)
+        if match is None or (address.name == "position" and len(scene.objects) != 1):
             return None
         return with_value(scene, address.name or "", match.name)
 
@@ -89,7 +81,9 @@ class PromptEditor:
                 del objects[index]
             else:
                 return None
-            return replace(scene, objects=tuple(objects), relation=None, position=None)
+            # A row stays one: an object more stands at its end.
+            relation = scene.relation if len(objects) > 1 else None
+            return replace(scene, objects=tuple(objects), relation=relation, position=None)
         if index >= len(objects):
             return None
         if not edit.after:
@@ -128,8 +122,9 @@ class PromptEditor:
             return False
         if not edit.after:
             return True
-        if address.name is None:
-            return self._parser.parse(edit.after).complete
+        said = self._parser.parse(edit.after)
+        if address.name is None or (address.name == "relation" and said.scene.relation):
+            return said.complete
         return self._value(address.name, edit.after) is not None
 
     def _value(self, name: str, wording: str) -> Match | None:
@@ -140,8 +135,8 @@ class PromptEditor:
         if edit.property == TEXT:
             if edit.before and after:
                 found = re.search(rf"(?<!\w){re.escape(edit.before)}(?!\w)", text, re.IGNORECASE)
-                return _replace(text, found.start(), found.end(), after) if found else text
-            return _append(text, after) if after else _remove_phrase(text, edit.before)
+                return replaced(text, found.start(), found.end(), after) if found else text
+            return appended(text, after) if after else without_phrase(text, edit.before)
         address = Property.parse(edit.property)
         if address is None:
             return text
@@ -149,24 +144,48 @@ class PromptEditor:
         if address.index is not None:
             return self._object_text(parsed, address, after)
         name = address.name or ""
+        if name == "relation":
+            return self._row_text(parsed, after)
         place = parsed.places.get(name)
         if not after:
-            return _cut(text, place.start, place.end) if place else text
+            return cut(text, place.start, place.end) if place else text
         match = self._value(name, after)
         if place is not None:
-            return _replace(text, place.start, place.end, self._like(place, parsed, match, after))
-        words = self._writer.phrase(name, match.name) if match and name != "relation" else after
+            return replaced(text, place.start, place.end, self._like(place, match, after))
+        words = self._writer.phrase(name, match.name) if match else after
         if name == "position" and len(parsed.object_spans) == 1:
             end = parsed.object_spans[0][1]
             return f"{text[:end]} {words}{text[end:]}"
-        return _append(text, words)
+        return appended(text, words)
 
-    def _like(self, place: Match, parsed: ParsedPrompt, match: Match | None, after: str) -> str:
+    def _row_text(self, parsed: ParsedPrompt, after: str) -> str:
+        """The text with its row said anew: the relation's words, and the objects' where their order is a new one."""
+        places, spans, text = parsed.relation_places, parsed.object_spans, parsed.text
+        if not places:
+            return text
+        row = read_row(after, _kinds(parsed.scene), self._parser)
+        if row is None and self._parser.parse(after).scene.objects:
+            return text
+        words, changes = after or "and", list[tuple[int, int, str]]()
+        if row is not None:
+            # A row that is only turned round keeps the order in which a person named the objects.
+            turned = row.is_reversed and not row.is_kept
+            inverse = (places[0].form is Form.INVERSE) != turned
+            words = self._writer.relation_phrase(row.relation, inverse=inverse)
+            if not turned:
+                moves = zip(spans, (spans[index] for index in row.order), strict=True)
+                changes += [(*old, text[slice(*new)]) for old, new in moves if old != new]
+            if not turned and row.relation == parsed.scene.relation:
+                places = ()
+        changes += [(match.start, match.end, words) for match in places]
+        for start, end, put in sorted(changes, reverse=True):
+            text = text[:start] + put + text[end:]
+        return text
+
+    def _like(self, place: Match, match: Match | None, after: str) -> str:
         """The new value worded in the form of the old one."""
         if match is None:
             return after
-        if place.category is Category.RELATION:
-            return self._writer.relation_phrase(match.name, inverse=(match.form is Form.INVERSE) != parsed.flipped)
         if place.category is Category.STYLE and place.form is Form.LEAD:
             style = self._vocabulary.style(match.name)
             return style.lead if style else after
@@ -177,33 +196,37 @@ class PromptEditor:
     def _object_text(self, parsed: ParsedPrompt, address: Property, after: str) -> str:
         text, index = parsed.text, address.index or 0
         if address.name is None and after:
-            return _append(text, after)
+            return appended(text, after)
         if index >= len(parsed.object_spans):
             return text
         start, end = parsed.object_spans[index]
         if address.name is None:
             # In the middle of a sentence a hole would mangle it: say it in words instead.
-            alone = _stands_alone(text, start, end)
-            return _cut(text, start, end) if alone else _append(text, f"without {text[start:end]}")
+            alone = stands_alone(text, start, end)
+            return cut(text, start, end) if alone else appended(text, f"without {text[start:end]}")
         place = parsed.places.get(f"objects[{index}].{address.name}")
         if not after:
-            return _cut(text, place.start, place.end) if place and address.name != "kind" else text
+            return cut(text, place.start, place.end) if place and address.name != "kind" else text
         match = self._value(address.name, after)
         words = self._writer.phrase(address.name, match.name) if match else after
         if place is not None:
-            changed = _replace(text, place.start, place.end, words)
+            changed = replaced(text, place.start, place.end, words)
         elif address.name == "color":
             kind = parsed.places[f"objects[{index}].kind"]
-            changed = _replace(text, kind.start, kind.start, f"{words} ")
+            changed = replaced(text, kind.start, kind.start, f"{words} ")
         else:
             first = min(match.start for key, match in parsed.places.items() if key.startswith(f"objects[{index}]."))
-            changed = _replace(text, first, first, f"{words} ")
+            changed = replaced(text, first, first, f"{words} ")
         known = self._vocabulary.kind(match.name) if match and address.name == "kind" else None
         color = parsed.places.get(f"objects[{index}].color")
         if known is not None and not known.tintable and color is not None and place is not None:
             changed = changed[: color.start] + changed[color.end :].lstrip()
             changed = fix_article(changed, color.start)
         return changed
+
+
+def _kinds(scene: ScenePrompt) -> list[str]:
+    return [item.kind for item in scene.objects]
 
 
 def _rank(edit: PromptEdit) -> tuple[int, int]:
@@ -225,52 +248,4 @@ def _is_structural(edit: PromptEdit, parsed: ParsedPrompt) -> bool:
         return False
     if address.index is not None:
         return address.name is None
-    return address.name == "relation" and "relation" not in parsed.places
-
-
-def _append(text: str, words: str) -> str:
-    if not words or re.search(rf"(?<!\w){re.escape(words)}(?!\w)", text, re.IGNORECASE):
-        return text
-    head = text.rstrip().rstrip(",;")
-    return f"{head}, {words}" if head else words
-
-
-def _replace(text: str, start: int, end: int, words: str) -> str:
-    return fix_article(text[:start] + words + text[end:], start)
-
-
-def fix_article(text: str, start: int) -> str:
-    """Makes the "a" or "an" directly before `start` fit the next word."""
-    match = re.search(r"\b(an?)(\s+)$", text[:start], re.IGNORECASE)
-    following = re.match(r"\w+", text[start:])
-    if match is None or following is None:
-        return text
-    article = with_article(following[0]).split()[0]
-    article = article.capitalize() if match[1][0].isupper() else article
-    return text[: match.start(1)] + article + text[match.end(1) :]
-
-
-def _cut(text: str, start: int, end: int) -> str:
-    """Removes text[start:end] with the comma or "and" that it leaves behind; never empties a prompt."""
-    before, after = text[:start].rstrip(), text[end:].lstrip()
-    before = re.sub(r"(?:\band|\bwith)$", "", before, flags=re.IGNORECASE).rstrip()
-    if not before or before.endswith((",", ";")):
-        after = re.sub(r"^(?:and\b|with\b|[,;])\s*", "", after, flags=re.IGNORECASE)
-    before = before.rstrip(",; ") if not after or after.startswith((",", ";", ".")) else before
-    glue = " " if before and after and not after.startswith((",", ";", ".")) else ""
-    return fix_article(f"{before}{glue}{after}", len(before) + len(glue)) or text
-
-
-def _stands_alone(text: str, start: int, end: int) -> bool:
-    """Whether text[start:end] is a whole item of a list, so that it can go without breaking a sentence."""
-    before, after = text[:start].rstrip().lower(), text[end:].strip().lower()
-    opens = not before or re.search(r"(?:[,;]|\band|\bwith)$", before) is not None
-    return opens and (not after or re.match(r"[,;.]|and\b", after) is not None)
-
-
-def _remove_phrase(text: str, words: str) -> str:
-    """Removes a phrase where it stands alone between commas; elsewhere it may hold a sentence together."""
-    wanted = re.sub(r"^(?:an?|the)\s+", "", words.strip().lower())
-    parts = text.split(",")
-    kept = [part for part in parts if re.sub(r"^(?:an?|the)\s+", "", part.strip().lower()) != wanted]
-    return ",".join(kept).strip() if wanted and 0 < len(kept) < len(parts) else text
+    return address.name == "relation" and not parsed.relation_places

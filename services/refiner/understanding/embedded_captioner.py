@@ -1,8 +1,9 @@
 """The embedded captioner: pictures to canonical captions, from a frozen CLIP's feature maps and a tiny GPT-2.
 
-The vision tower of the embedded CLIP (a ModifiedResNet) gives maps of 8 x 8, 4 x 4 and 2 x 2 places. The first two,
-joined to 4 x 4 places, and the last one become 20 prefix tokens of the language model: the fine maps carry positions
-and sizes, the coarse one kinds.
+The vision tower of the embedded CLIP (a ModifiedResNet) gives maps with a place for every 8, 16 and 32 pixels of the
+picture's side. The first two, joined at every 16 pixels, and the last one become prefix tokens of the language model:
+the fine maps carry positions and sizes, the coarse one kinds. A picture of 96 pixels has 6 x 6 + 3 x 3 of them, one of
+128 has 8 x 8 + 4 x 4. `config.json` says the side.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Caption:
 
 
 class FeatureMaps(nn.Module):
-    """The frozen trunk: normalised pictures [B, 3, 64, 64] -> tokens [B, 16, C2] and [B, 4, C4]."""
+    """The frozen trunk: normalised pictures [B, 3, S, S] -> tokens [B, (S/16)^2, C2 + C3] and [B, (S/32)^2, C4]."""
 
     def __init__(self, visual: Any) -> None:
         super().__init__()
@@ -46,7 +47,7 @@ class FeatureMaps(nn.Module):
         fine = self.visual.layer2(self.visual.layer1(self.visual.stem(pictures)))
         middle = self.visual.layer3(fine)
         coarse = self.visual.layer4(middle)
-        # Four places of 8 x 8 beside each other in the channels of one of 4 x 4: detail without more tokens.
+        # Four fine places beside each other in the channels of one middle place: detail without more tokens.
         joined = torch.cat([functional.pixel_unshuffle(fine, 2), middle], 1)
         return [tokens.flatten(2).transpose(1, 2) for tokens in (joined, coarse)]
 

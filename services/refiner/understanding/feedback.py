@@ -9,11 +9,12 @@ from services.refiner.domain import Aspect, PromptEdit
 from services.refiner.understanding import feedback_words as cues
 from services.refiner.understanding.comparing import aspect_of_edit
 from services.refiner.understanding.editing import TEXT
-from services.refiner.understanding.lexicon import Category, Form, Match, tokens
+from services.refiner.understanding.feedback_rows import kinds_for_places, moved, swapped
+from services.refiner.understanding.lexicon import ARTICLES, Category, Form, Match, tokens
 from services.refiner.understanding.parsing import ParsedPrompt, PromptParser
+from services.refiner.understanding.rows import RowDraft
 from services.refiner.understanding.scene_prompt import PromptObject
 
-_SIDES = {"left": ("left_of", False), "right": ("left_of", True), "top": ("above", False), "bottom": ("above", True)}
 _OPPOSITES = {"small": "large", "large": "small", "high": "low", "low": "high"}
 _WHOLE = (Category.BACKGROUND, Category.STYLE, Category.QUALITY)
 
@@ -36,13 +37,16 @@ class FeedbackReader:
         Words that are not understood become one edit of the property "text", so that they reach the prompt.
         """
         parsed = self._parser.parse(prompt)
+        row = RowDraft(parsed.scene)
         edits: dict[str, PromptEdit] = {}
-        for clause in self._clauses(text):
-            for edit in self._read_clause(parsed, clause):
+        for clause in self._clauses(kinds_for_places(parsed.scene, text)):
+            for edit in self._read_clause(parsed, row, clause):
                 key = f"{edit.property}:{edit.after or edit.before}" if edit.property == TEXT else edit.property
                 # "purple, not red" sets a color; the second half must not take it away again.
                 if edit.after or key not in edits:
                     edits[key] = edit
+        if (edit_of_row := row.edit(self._writer)) is not None:
+            edits[edit_of_row.property] = edit_of_row
         wanted = (edit for edit in edits.values() if edit.before != edit.after)
         return tuple(edit for edit in wanted if aspect is None or aspect_of_edit(edit) in (None, aspect))
 
@@ -51,9 +55,27 @@ class FeedbackReader:
         clauses: list[str] = []
         for part in re.split(r"[.,;:!?\n]+", text):
             pieces = re.split(r"\b(?:and then|and|but(?! (?:rather )?not))\b", part)
-            if cues.NOT_BUT.search(part) or any(not self._known(piece) for piece in pieces):
+            if cues.NOT_BUT.search(part) or not all(self._known(piece) or cues.SWAP.search(piece) for piece in pieces):
                 pieces = [part]
-            clauses += [piece.strip() for piece in pieces if piece.strip()]
+            clauses += self._rejoined([piece.strip() for piece in pieces if piece.strip()])
+        return clauses
+
+    def _rejoined(self, pieces: list[str]) -> list[str]:
+        """Pieces of which none lacks what another one says: "swap the car" - "the cat", "add a dog" - "a cat"."""
+        clauses: list[str] = []
+        for piece in pieces:
+            known = self._known(piece)
+            if clauses and known and known[0].category is Category.KIND:
+                opening = cues.BETWEEN.search(clauses[-1]) or cues.SWAP.search(clauses[-1])
+                named = _kinds(self._known(clauses[-1]))
+                if opening and sum(match.start >= opening.end() for match in named) == 1:
+                    clauses[-1] = f"{clauses[-1]} and {piece}"
+                    continue
+                if cues.ADD.search(clauses[-1]) and cues.ANY_ONE.match(piece):
+                    piece = f"add {piece}"
+                elif cues.REMOVE.search(clauses[-1]) and not _unknown_words(piece, known, ARTICLES):
+                    piece = f"remove {piece}"
+            clauses.append(piece)
         return clauses
 
     def _known(self, text: str) -> list[Match]:
@@ -73,25 +95,25 @@ class FeedbackReader:
             ]
         return sorted(matches, key=lambda match: match.start)
 
-    def _read_clause(self, parsed: ParsedPrompt, clause: str) -> list[PromptEdit]:
-        exchange = self._exchange(parsed, clause)
+    def _read_clause(self, parsed: ParsedPrompt, row: RowDraft, clause: str) -> list[PromptEdit]:
+        known = self._known(clause)
+        if cues.SWAP.search(clause) and swapped(row, known):
+            return []
+        exchange = self._exchange(parsed, row, clause)
         if exchange is not None:
             return exchange
-        known = self._known(clause)
-        if parsed.scene.relation and not known and cues.SWAP.search(clause):
-            return [self._set_relation(parsed, parsed.scene.relation, inverse=True)]
         if not known:
             return self._free_words(parsed, clause)
         removal = cues.REMOVE.search(clause)
         if removal and not cues.TOO.search(clause):
-            removed = self._removals(parsed, [match for match in known if match.start >= removal.start()])
+            removed = self._removals(parsed, row, [match for match in known if match.start >= removal.start()])
             if removed:
                 return removed
-        return self._wishes(parsed, clause, known)
+        return self._wishes(parsed, row, clause, known)
 
     # Exchanges: "X instead of Y", "replace Y with X", "Y should be X", "not Y but X"
 
-    def _exchange(self, parsed: ParsedPrompt, clause: str) -> list[PromptEdit] | None:
+    def _exchange(self, parsed: ParsedPrompt, row: RowDraft, clause: str) -> list[PromptEdit] | None:
         for pattern in (cues.NOT_BUT, cues.REPLACE, cues.INSTEAD, cues.SHOULD_BE):
             found = pattern.search(clause)
             if found is None:
@@ -100,8 +122,9 @@ class FeedbackReader:
             if any(match.category is Category.RELATION for match in new):
                 continue
             index = _object_index(parsed, old)
-            new_kinds = [match for match in new if match.category is Category.KIND]
+            new_kinds = _kinds(new)
             if index is not None and new_kinds and new_kinds[0].name != parsed.scene.objects[index].kind:
+                row.rename(index, new_kinds[0].name)
                 edits = [self._set_object(parsed, index, Category.KIND, new_kinds[0].name)]
                 return edits + self._attributes(parsed, index, new)
             same = [(a, b) for a in old for b in new if a.category is b.category and a.category in _WHOLE]
@@ -110,6 +133,7 @@ class FeedbackReader:
             if index is not None and not new and pattern is not cues.SHOULD_BE:
                 word = _content(found["new"])
                 if word:
+                    row.rename(index, word)
                     return [PromptEdit(f"objects[{index}].kind", parsed.scene.objects[index].kind, word)]
             if not old and (edit := self._unknown_exchange(parsed, found, new, pattern is cues.SHOULD_BE)):
                 return [edit]
@@ -131,13 +155,13 @@ class FeedbackReader:
 
     # Removals
 
-    def _removals(self, parsed: ParsedPrompt, matches: list[Match]) -> list[PromptEdit]:
+    def _removals(self, parsed: ParsedPrompt, row: RowDraft, matches: list[Match]) -> list[PromptEdit]:
         index = _object_index(parsed, matches)
         values = [match for match in matches if match.category in (Category.COLOR, Category.SIZE)]
-        kinds = [match for match in matches if match.category is Category.KIND]
         if index is not None:
+            row.remove(index)
             return [PromptEdit(f"objects[{index}]", self._writer.object_words(parsed.scene.objects[index]), "")]
-        if kinds:
+        if _kinds(matches):
             return []
         edits = []
         for position, item in enumerate(parsed.scene.objects):
@@ -153,21 +177,25 @@ class FeedbackReader:
 
     # Wishes
 
-    def _wishes(self, parsed: ParsedPrompt, clause: str, known: list[Match]) -> list[PromptEdit]:
+    def _wishes(self, parsed: ParsedPrompt, row: RowDraft, clause: str, known: list[Match]) -> list[PromptEdit]:
         edits = [self._set_whole(parsed, match) for match in known if match.category in _WHOLE]
-        kinds = [match for match in known if match.category is Category.KIND]
-        objects = parsed.scene.objects
-        relation = next((match for match in known if match.category is Category.RELATION), None)
+        kinds = _kinds(known)
         index = _object_index(parsed, kinds)
-        if relation is not None and len(objects) == 2 and index is not None and kinds[0].start < relation.start:
-            return [*edits, self._set_relation(parsed, relation.name, (relation.form is Form.INVERSE) != (index == 1))]
-        new_kinds = [match for match in kinds if all(item.kind != match.name for item in objects)]
-        if new_kinds and (index is None or (relation is not None and len(objects) == 1)):
-            return edits + self._new_object(parsed, clause, known, new_kinds[0])
+        new_kinds = [match for match in kinds if row.index(match.name) is None]
+        is_beside = cues.BETWEEN.search(clause) or any(match.category is Category.RELATION for match in known)
+        if new_kinds and (index is None or is_beside):
+            return edits + self._new_object(parsed, row, clause, known, new_kinds[0])
+        if moved(row, clause, known):
+            return edits
         targets = [index] if index is not None else self._unnamed_targets(parsed, known)
         for target in targets:
             edits += self._attributes(parsed, target, known)
-        edits += self._positions(parsed, index, known, count=len(objects))
+        position = next((match for match in known if match.category is Category.POSITION), None)
+        if position is not None and row.size == 1:
+            before = self._writer.phrase("position", parsed.scene.position or "")
+            edits.append(PromptEdit("position", before, self._writer.phrase("position", position.name)))
+        elif position is not None and kinds and row.put(row.index(kinds[0].name), position.name):
+            return edits
         if edits or not _unknown_words(clause, known):
             return edits
         return self._free_words(parsed, clause)
@@ -182,7 +210,9 @@ class FeedbackReader:
         tintable = [index for index, kind in enumerate(kinds) if kind and kind.tintable]
         return (colored or tintable or list(range(len(objects))))[:1]
 
-    def _new_object(self, parsed: ParsedPrompt, clause: str, known: list[Match], kind: Match) -> list[PromptEdit]:
+    def _new_object(
+        self, parsed: ParsedPrompt, row: RowDraft, clause: str, known: list[Match], kind: Match
+    ) -> list[PromptEdit]:
         objects = parsed.scene.objects
         size, color = (
             next((match.name for match in known if match.category is category), None)
@@ -191,20 +221,15 @@ class FeedbackReader:
         group = _group(self._parser, kind.name)
         alike = [index for index, item in enumerate(objects) if _group(self._parser, item.kind) == group]
         replaced = 0 if len(objects) == 1 else alike[0] if len(alike) == 1 else None
-        if cues.ADD.search(clause) or replaced is None:
+        if cues.ADD.search(clause) or replaced is None or _object_index(parsed, known) is not None:
             words = self._writer.object_words(PromptObject(kind.name, size, color))
-            edits = [PromptEdit(f"objects[{len(objects)}]", "", words)]
-            relation = next((match for match in known if match.category is Category.RELATION), None)
-            if relation is not None and len(objects) == 1:
-                # The new object is read first in the text but stands second in the prompt.
-                first = kind.start < relation.start
-                inverse = (relation.form is Form.INVERSE) != first
-                words = self._writer.relation_phrase(relation.name, inverse=inverse)
-                edits.append(PromptEdit("relation", "", words))
-            elif len(objects) == 1:
-                # "a cat on its right", "on the left": a side of what is there already.
-                edits += self._positions(parsed, 1, known, count=2)
-            return edits
+            index = row.add(kind.name)
+            position = next((match for match in known if match.category is Category.POSITION), None)
+            # "a cat on its right", "on the left": a side of what is there already.
+            if not moved(row, clause, known) and position is not None:
+                row.put(index, position.name)
+            return [PromptEdit(f"objects[{index}]", "", words)]
+        row.rename(replaced, kind.name)
         edit = self._set_object(parsed, replaced, Category.KIND, kind.name)
         return [edit, *self._attributes(parsed, replaced, known)]
 
@@ -214,21 +239,6 @@ class FeedbackReader:
             for match in known
             if match.category in (Category.COLOR, Category.SIZE)
         ]
-
-    def _positions(
-        self, parsed: ParsedPrompt, index: int | None, known: Iterable[Match], *, count: int
-    ) -> list[PromptEdit]:
-        """The place that is wished for object `index` of `count`: beside the other, or of the only one."""
-        position = next((match for match in known if match.category is Category.POSITION), None)
-        if position is None:
-            return []
-        if count == 2 and index is not None and position.name in _SIDES:
-            relation, inverse = _SIDES[position.name]
-            return [self._set_relation(parsed, relation, inverse != (index == 1))]
-        if count != 1:
-            return []
-        before = self._writer.phrase("position", parsed.scene.position or "")
-        return [PromptEdit("position", before, self._writer.phrase("position", position.name))]
 
     # Edits
 
@@ -241,10 +251,6 @@ class FeedbackReader:
         name = category.value
         before = self._writer.phrase(name, getattr(parsed.scene.objects[index], name) or "")
         return PromptEdit(f"objects[{index}].{name}", before, self._writer.phrase(name, value))
-
-    def _set_relation(self, parsed: ParsedPrompt, relation: str, inverse: bool) -> PromptEdit:
-        before = self._writer.relation_phrase(parsed.scene.relation) if parsed.scene.relation else ""
-        return PromptEdit("relation", before, self._writer.relation_phrase(relation, inverse=inverse))
 
     def _free_words(self, parsed: ParsedPrompt, clause: str) -> list[PromptEdit]:
         """An edit that adds (or takes out) the words themselves."""
@@ -270,11 +276,15 @@ def _object_index(parsed: ParsedPrompt, matches: Iterable[Match]) -> int | None:
     return None
 
 
-def _unknown_words(clause: str, known: Iterable[Match]) -> bool:
+def _kinds(matches: Iterable[Match]) -> list[Match]:
+    return [match for match in matches if match.category is Category.KIND]
+
+
+def _unknown_words(clause: str, known: Iterable[Match], fillers: frozenset[str] = cues.FILLERS) -> bool:
     """Whether a clause says more than the known words and fillers."""
     spans = [(match.start, match.end) for match in known]
     return any(
-        token.word not in cues.FILLERS and not any(start <= token.start < end for start, end in spans)
+        token.word not in fillers and not any(start <= token.start < end for start, end in spans)
         for token in tokens(clause)
     )
 

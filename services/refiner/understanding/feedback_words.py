@@ -32,6 +32,7 @@ ADD = re.compile(
     r"\b(?:add|include|insert|with|also|missing|there (?:should|must) be|there is|there's|plus|another)\b",
     re.IGNORECASE,
 )
+ANY_ONE = re.compile(r"(?:an?|another|one)\b", re.IGNORECASE)
 INSTEAD = re.compile(r"^(?P<new>.*?)\b(?:instead of|rather than|in place of|not)\b(?P<old>.*)$", re.IGNORECASE)
 NOT_BUT = re.compile(r"\bnot\b(?P<old>.*?)\bbut\b(?P<new>.*)$", re.IGNORECASE)
 REPLACE = re.compile(
@@ -44,6 +45,14 @@ SHOULD_BE = re.compile(
     re.IGNORECASE,
 )
 SWAP = re.compile(r"\b(?:swap|switch|exchange|flip)\b|\bthe other way (?:a)?round\b", re.IGNORECASE)
+BETWEEN = re.compile(r"\bbetween\b", re.IGNORECASE)
+PLACED = re.compile(
+    r"\bthe (?:(?P<place>left|right|top|bottom|upper|lower|middle|cent(?:er|re)|first|second|third|last)(?:most)?"
+    r" (?:one|object|thing)"
+    r"|(?:one|object|thing) (?:on|at|in) the (?P<side>left|right|top|bottom|middle|cent(?:er|re)))\b",
+    re.IGNORECASE,
+)
+"""An object named by its place in a row: "the middle one", "the object on the left"."""
 TOO = re.compile(r"\b(?:too|less|not so|not as|not that)\s+(?P<word>\w+)", re.IGNORECASE)
 
 _FILLER_WORDS = """

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from services.refiner.understanding.lexicon import Category, Form, Lexicon, Match, tokens
-from services.refiner.understanding.scene_prompt import PromptObject, ScenePrompt, SceneWriter, with_value
+from services.refiner.understanding.scene_prompt import SIDES, PromptObject, ScenePrompt, SceneWriter, with_value
 from services.refiner.vocabulary import Vocabulary
 
 _FILLERS = frozenset({"a", "an", "the", "and", "of", "with"})
 _WHOLE = {Category.BACKGROUND: "background", Category.STYLE: "style", Category.QUALITY: "quality"}
 # Emoji, brackets, weights: not words, but something a person meant.
 _SIGNS = re.compile(r"[^\w\s,;.!?'’\-]+|_+")
-_SIDES = {"left": ("left_of", 0), "right": ("left_of", 1), "top": ("above", 0), "bottom": ("above", 1)}
+_AND = re.compile(r"\band\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,10 @@ class ParsedPrompt:
     Attributes:
         text: The prompt, unchanged.
         scene: What was understood.
-        places: Matches by property address ("objects[0].color", "style"), where the prompt words the property.
+        places: Matches by property address ("objects[0].color", "style"), where the prompt words the property; a
+            relation is worded between each object and the next ("relations[0]" is the first of the text).
         object_spans: Start and end of each object's words, article included, in the order of the scene's objects.
         rest: Phrases that the vocabulary does not know.
-        flipped: Whether the text names the two objects in the opposite order of the scene.
         canonical: Whether the text is exactly what the writer writes.
     """
 
@@ -37,13 +39,17 @@ class ParsedPrompt:
     places: Mapping[str, Match] = field(default_factory=dict)
     object_spans: tuple[tuple[int, int], ...] = ()
     rest: tuple[str, ...] = ()
-    flipped: bool = False
     canonical: bool = False
 
     @property
     def complete(self) -> bool:
         """Whether every word was understood and at least one attribute is there."""
         return not self.rest and self.scene != ScenePrompt()
+
+    @property
+    def relation_places(self) -> tuple[Match, ...]:
+        """Wordings of the relation in the order of the text; all are inverse where the text names the row backwards."""
+        return tuple(match for match in self.places.values() if match.category is Category.RELATION)
 
 
 @dataclass
@@ -78,21 +84,29 @@ class PromptParser:
         objects = _objects(text, matches)
         for item in objects:
             used |= {item.kind, *item.modifiers.values()}
-        scene = ScenePrompt(tuple(item.value() for item in objects))
+        scene = ScenePrompt()
         for match in matches:
             name = _WHOLE.get(match.category)
             if name and getattr(scene, name) in (None, match.name):
                 scene = with_value(scene, name, match.name)
                 places.setdefault(name, match)
                 used.add(match)
-        scene, flipped = _layout(scene, objects, matches, places, used)
-        ordered = list(reversed(objects)) if flipped else objects
+        layout = _layout(text, objects, matches)
+        places.update(layout.places)
+        used.update(layout.words)
+        ordered = layout.objects
+        scene = replace(
+            scene,
+            objects=tuple(item.value() for item in ordered),
+            position=layout.position,
+            relation=layout.relation,
+        )
         for index, item in enumerate(ordered):
             places[f"objects[{index}].kind"] = item.kind
             places.update({f"objects[{index}].{category}": match for category, match in item.modifiers.items()})
         spans = tuple((_with_article(text, item.start), item.kind.end) for item in ordered)
         canonical = scene != ScenePrompt() and self.writer.write(scene) == " ".join(text.lower().split())
-        return ParsedPrompt(text, scene, places, spans, _rest(text, used), flipped, canonical)
+        return ParsedPrompt(text, scene, places, spans, _rest(text, used), canonical)
 
 
 def _objects(text: str, matches: list[Match]) -> list[_Found]:
@@ -111,48 +125,60 @@ def _objects(text: str, matches: list[Match]) -> list[_Found]:
     return objects
 
 
-def _layout(
-    scene: ScenePrompt,
-    objects: list[_Found],
-    matches: list[Match],
-    places: dict[str, Match],
-    used: set[Match],
-) -> tuple[ScenePrompt, bool]:
+@dataclass(frozen=True)
+class _Layout:
+    """Objects in the order of the scene, where they are, the words that say it, and the places of editable ones."""
+
+    objects: list[_Found]
+    position: str | None = None
+    relation: str | None = None
+    words: tuple[Match, ...] = ()
+    places: Mapping[str, Match] = field(default_factory=dict)
+
+
+def _layout(text: str, objects: list[_Found], matches: list[Match]) -> _Layout:
     positions = [match for match in matches if match.category is Category.POSITION]
-    relations = [match for match in matches if match.category is Category.RELATION]
     if len(objects) == 1 and positions:
-        places["position"] = positions[0]
-        used.add(positions[0])
-        return replace(scene, position=positions[0].name), False
-    if len(objects) != 2:
-        return scene, False
-    first, second = objects
-    between = [match for match in relations if first.kind.end <= match.start and match.end <= second.start]
-    if len(between) == 1:
-        places["relation"] = between[0]
-        used.add(between[0])
-        flipped = between[0].form is Form.INVERSE
-        return _ordered(scene, between[0].name, flipped), flipped
-    # "a car on the left and a cat on the right" says the same as "a car left of a cat".
-    sides = [_SIDES.get(match.name) for match in positions]
-    if (
-        len(positions) == 2
-        and positions[0].end <= second.start
-        and positions[1].start >= second.kind.end
-        and sides[0] is not None
-        and sides[1] is not None
-        and sides[0][0] == sides[1][0]
-        and sides[0][1] != sides[1][1]
-    ):
-        used.update(positions)
-        flipped = sides[0][1] == 1
-        return _ordered(scene, sides[0][0], flipped), flipped
-    return scene, False
+        first = positions[0]
+        return _Layout(objects, position=first.name, words=(first,), places={"position": first})
+    chain = _chain(text, objects, matches)
+    if chain:
+        ordered = objects[::-1] if chain[0].form is Form.INVERSE else objects
+        places = {f"relations[{index}]": match for index, match in enumerate(chain)}
+        return _Layout(ordered, relation=chain[0].name, words=chain, places=places)
+    return _by_sides(objects, positions) or _Layout(objects)
 
 
-def _ordered(scene: ScenePrompt, relation: str, flipped: bool) -> ScenePrompt:
-    objects = tuple(reversed(scene.objects)) if flipped else scene.objects
-    return replace(scene, objects=objects, relation=relation)
+def _chain(text: str, objects: list[_Found], matches: list[Match]) -> tuple[Match, ...]:
+    """The relations between each object and the next; none unless all are the same and read in one direction."""
+    chain: list[Match] = []
+    for one, following in itertools.pairwise(objects):
+        between = [
+            match
+            for match in matches
+            if match.category is Category.RELATION and one.kind.end <= match.start and match.end <= following.start
+        ]
+        # "a car left of a cat and left of a moon" says nothing about the cat and the moon.
+        if len(between) != 1 or (chain and _AND.search(text, one.kind.end, between[0].start)):
+            return ()
+        chain += between
+    return tuple(chain) if len({(match.name, match.form) for match in chain}) == 1 else ()
+
+
+def _by_sides(objects: list[_Found], positions: list[Match]) -> _Layout | None:
+    """ "A car on the left and a cat on the right" says the same as "a car left of a cat"."""
+    if len(objects) < 2 or len(positions) != len(objects):
+        return None
+    ends = [*(item.start for item in objects[1:]), math.inf]
+    if any(not item.kind.end <= match.start <= end for item, match, end in zip(objects, positions, ends, strict=True)):
+        return None
+    sides = [SIDES[match.name] for match in positions]
+    relations = {relation for relation, _ in sides if relation}
+    places = [place for _, place in sides]
+    if len(relations) != 1 or len(set(places)) != len(places):
+        return None
+    ordered = [item for _, item in sorted(zip(places, objects, strict=True), key=lambda pair: pair[0])]
+    return _Layout(ordered, relation=relations.pop(), words=tuple(positions))
 
 
 def _with_article(text: str, start: int) -> int:

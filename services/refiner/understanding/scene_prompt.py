@@ -23,7 +23,7 @@ class PromptObject:
 class ScenePrompt:
     """What a prompt says, by the vocabulary's names; None where it does not say.
 
-    `position` belongs to a single object. `relation` is what the first of two objects is to the second.
+    `position` belongs to a single object. `relation` is what each of several objects is to the next.
     """
 
     objects: tuple[PromptObject, ...] = ()
@@ -32,6 +32,16 @@ class ScenePrompt:
     background: str | None = None
     style: str | None = None
     quality: str | None = None
+
+
+SIDES: dict[str, tuple[str | None, int]] = {
+    "left": ("left_of", -1),
+    "right": ("left_of", 1),
+    "top": ("above", -1),
+    "bottom": ("above", 1),
+    "center": (None, 0),
+}
+"""Relation along whose row a position lies (the center of any), and whether it is its start (-1) or its end (1)."""
 
 
 def with_value(scene: ScenePrompt, name: str, value: str | None) -> ScenePrompt:
@@ -119,7 +129,7 @@ class SceneWriter:
         return self._phrases.get(name, {}).get(value, value)
 
     def relation_phrase(self, name: str, *, inverse: bool = False) -> str:
-        """Wording of a relation, read first to second or, with `inverse`, second to first."""
+        """Wording of a relation, read from an object to the next or, with `inverse`, to the one before."""
         relation = self._vocabulary.relation(name)
         if relation is None:
             return name
@@ -127,8 +137,8 @@ class SceneWriter:
 
     def _things(self, scene: ScenePrompt) -> str:
         objects = [self.object_words(item) for item in scene.objects]
-        if len(objects) == 2 and scene.relation:
-            return f"{objects[0]} {self.relation_phrase(scene.relation)} {objects[1]}"
         if len(objects) == 1 and scene.position:
             return f"{objects[0]} {self.phrase('position', scene.position)}"
+        if scene.relation:
+            return f" {self.relation_phrase(scene.relation)} ".join(objects)
         return " and ".join([", ".join(objects[:-1]), objects[-1]] if len(objects) > 2 else objects)

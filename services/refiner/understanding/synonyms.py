@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Collection
 
-from services.refiner.understanding.editing import fix_article
 from services.refiner.understanding.lexicon import Category, Form, Match, terms
 from services.refiner.understanding.parsing import ParsedPrompt, PromptParser
+from services.refiner.understanding.phrases import fix_article
 
 _MAX_CHANGES = 2
 _ATTEMPTS = 24

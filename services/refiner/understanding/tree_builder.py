@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 from services.refiner.domain import Aspect
@@ -45,12 +46,12 @@ class TreeBuilder:
             count = len(scene.objects)
             confidence = _share(scenes, lambda other: len(other.objects) == count)
             overall.append(Feature("object count", str(count), Aspect.OVERALL, confidence))
-        relations: tuple[Relation, ...] = ()
-        if scene.relation and len(scene.objects) == 2:
-            first, second = scene.objects
-            relations = (Relation(first.kind, self._writer.relation_phrase(scene.relation), second.kind),)
+        relations: list[Relation] = []
+        if scene.relation:
+            words = self._writer.relation_phrase(scene.relation)
+            relations = [Relation(one.kind, words, other.kind) for one, other in itertools.pairwise(scene.objects)]
         objects = tuple(self._object(item, scene, scenes) for item in scene.objects)
-        return UnderstandingTree(best.text, tuple(overall), objects, relations)
+        return UnderstandingTree(best.text, tuple(overall), objects, tuple(relations))
 
     def _object(
         self, item: PromptObject, scene: ScenePrompt, scenes: Sequence[tuple[ScenePrompt, float]]

@@ -20,10 +20,12 @@ def variants(scene: ScenePrompt, vocabulary: Vocabulary) -> Iterator[ScenePrompt
             yield replace(scene, objects=(*scene.objects[:index], changed, *scene.objects[index + 1 :]))
     if scene.position is not None:
         yield from (replace(scene, position=term.name) for term in vocabulary.positions if term.name != scene.position)
-    if scene.relation is not None and len(scene.objects) == 2:
-        for term, flip in itertools.product(vocabulary.relations, (False, True)):
-            objects = tuple(reversed(scene.objects)) if flip else scene.objects
-            if flip or term.name != scene.relation:
+    if scene.relation is not None:
+        # Captions of more objects than can be drawn are a captioner's stutter: their orders are not worth a look each.
+        is_drawable = len(scene.objects) <= vocabulary.most_objects
+        orders = itertools.permutations(scene.objects) if is_drawable else iter([scene.objects])
+        for term, objects in itertools.product(vocabulary.relations, orders):
+            if (term.name, objects) != (scene.relation, scene.objects):
                 yield replace(scene, objects=objects, relation=term.name)
     for name, terms in (("background", vocabulary.backgrounds), ("quality", vocabulary.qualities)):
         now = getattr(scene, name)

@@ -7,7 +7,7 @@ from services.refiner.strategies.hypotheses import Hypotheses
 from services.refiner.understanding.base import WeightedCaption
 from services.refiner.understanding.editing import PromptEditor
 from services.refiner.understanding.parsing import PromptParser
-from tests.refiner.helpers import CAR_CAT, FISH_CAT, ROBOT
+from tests.refiner.helpers import CAR_CAT, CAR_CAT_MOON, FISH_CAT, ROBOT
 
 BLUE = CAR_CAT.replace("red", "blue")
 SKETCH = CAR_CAT.replace("red ", "").replace("pixel art", "pencil sketch")
@@ -80,3 +80,33 @@ def test_rounds_are_not_compared_with_each_other(hypotheses: Hypotheses) -> None
     readings = hypotheses.readings(CAR_CAT, _captions(car=0.7, fish=0.3), Aspect.OVERALL)
     apart = [PromptAttempt(CAR_CAT, 1, 0.5), PromptAttempt(FISH_CAT, 2, 0.9)]
     assert hypotheses.weigh(readings, apart, Aspect.OVERALL)[1].share == pytest.approx(0.3)
+
+
+def test_readings_of_three_objects(hypotheses: Hypotheses) -> None:
+    dog, swapped = CAR_CAT_MOON.replace("cat", "dog"), "a small cat left of a large red car left of a small moon"
+    swapped = CAR_CAT_MOON.replace("a large red car left of a small cat left of a small moon", swapped)
+    captions = [
+        WeightedCaption(CAR_CAT_MOON, 0.4),
+        WeightedCaption(dog, 0.3),
+        WeightedCaption(swapped, 0.2),
+        WeightedCaption(CAR_CAT, 0.1),
+    ]
+    base, *others = hypotheses.readings(CAR_CAT_MOON, captions, Aspect.OVERALL)
+    assert (base.prompt, base.share) == (CAR_CAT_MOON, pytest.approx(0.4))
+    assert [(reading.prompt, round(reading.share, 3)) for reading in others] == [
+        (dog, 0.3),
+        (swapped, 0.2),
+        (CAR_CAT, 0.1),
+    ]
+    # From a pair, the third object comes with its size and in its place.
+    _, triple, *_ = hypotheses.readings(CAR_CAT, captions[:1], Aspect.OVERALL)
+    assert triple.prompt == CAR_CAT_MOON
+    _, triple, *_ = hypotheses.readings(CAR_CAT, [WeightedCaption(swapped, 1.0)], Aspect.OVERALL)
+    assert triple.prompt == swapped
+
+
+def test_the_middle_one_is_recolored_alone(hypotheses: Hypotheses) -> None:
+    base = "a large red car left of a small blue fish left of a small moon on a meadow, pixel art, high quality"
+    green = base.replace("blue", "green")
+    _, other = hypotheses.readings(base, [WeightedCaption(base, 0.6), WeightedCaption(green, 0.4)], Aspect.COLOR)
+    assert (other.prompt, [edit.property for edit in other.edits]) == (green, ["objects[1].color"])

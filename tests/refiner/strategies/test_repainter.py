@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
+from services.common.errors import InvalidInputError, Reason
 from services.common.images import DecodedImage
 from services.refiner.domain import Aspect, Feedback, LanguageModelInfo, PromptAttempt, PromptEdit
 from services.refiner.strategies.base import CritiqueRequest, ProposalRequest
@@ -13,7 +15,7 @@ from services.refiner.understanding.caption_understander import CachedUnderstand
 from services.refiner.understanding.parsing import PromptParser
 from services.refiner.understanding.tree import UnderstandingTree
 from services.refiner.understanding.tree_builder import TreeBuilder
-from tests.refiner.helpers import CAR_CAT, FISH_CAT, ROBOT, ScriptedCaptions, picture
+from tests.refiner.helpers import CAR_CAT, CAR_CAT_MOON, FISH_CAT, ROBOT, ScriptedCaptions, picture
 
 TARGET, BEST = (255, 0, 0), (0, 0, 255)
 SNOW = CAR_CAT.replace("on a meadow", "in the snow")
@@ -110,9 +112,9 @@ async def test_free_prompts_gain_what_the_target_shows(parser: PromptParser) -> 
 
 
 async def test_free_captions_are_each_others_alternatives(parser: PromptParser) -> None:
-    captions = {"a dog on a couch": 0.6, "a puppy sits on a sofa": 0.3, "a brown dog indoors": 0.1}
-    proposals = await _repainter(parser, captions).propose(_request("a dog on a couch", count=3))
-    assert [p.text for p in proposals] == ["a dog on a couch", "a puppy sits on a sofa", "a brown dog indoors"]
+    captions = {"a zebra on a couch": 0.6, "an okapi sits on a sofa": 0.3, "a brown zebra indoors": 0.1}
+    proposals = await _repainter(parser, captions).propose(_request("a zebra on a couch", count=3))
+    assert [p.text for p in proposals] == ["a zebra on a couch", "an okapi sits on a sofa", "a brown zebra indoors"]
     assert proposals[1].origin == "caption"
 
 
@@ -158,6 +160,44 @@ async def test_revises_by_a_persons_words(parser: PromptParser) -> None:
     assert revision.prompt == CAR_CAT.replace("red", "blue")
     assert revision.edits == (PromptEdit("objects[0].color", "red", "blue"),)
     assert (await repainter.revise(CAR_CAT, Feedback(""))).prompt == CAR_CAT
+
+
+async def test_says_plainly_how_many_objects_the_embedded_models_draw(parser: PromptParser) -> None:
+    repainter = _repainter(parser, {CAR_CAT: 1.0})
+    revision = await repainter.revise(CAR_CAT, Feedback("add a small moon"))
+    assert revision.prompt == CAR_CAT_MOON
+    with pytest.raises(InvalidInputError, match="4 objects, and the embedded models draw at most 3") as caught:
+        await repainter.revise(CAR_CAT_MOON, Feedback("add a dog"))
+    assert (caught.value.field, caught.value.reason) == ("feedback.text", Reason.INVALID_FIELD)
+    # In exchange for another one it is no more than before.
+    revision = await repainter.revise(CAR_CAT_MOON, Feedback("remove the cat and add a small dog"))
+    assert revision.prompt == CAR_CAT_MOON.replace("cat left of a small moon", "moon left of a small dog")
+    # A prompt that names more already can still be changed, and other models draw what they draw.
+    four = "a car, a cat, a moon and a dog"
+    assert (await repainter.revise(four, Feedback("make the car blue"))).prompt == "a blue car, a cat, a moon and a dog"
+    captions = ScriptedCaptions({TARGET: {CAR_CAT: 1.0}})
+    understander = CachedUnderstander(CaptionUnderstander(captions, TreeBuilder(parser)))
+    other = Repainter(understander, parser, replace(MODEL, embedded=False))
+    assert (await other.revise(CAR_CAT_MOON, Feedback("add a dog"))).prompt.count("left of") == 3
+
+
+async def test_critic_corrects_one_of_three(parser: PromptParser) -> None:
+    dog = CAR_CAT_MOON.replace("cat", "dog")
+    repainter = _repainter(parser, {CAR_CAT_MOON: 1.0}, {dog: 1.0})
+    critique = await repainter.critique(_critique(dog))
+    assert critique.feedback.edits == (PromptEdit("objects[1].kind", "dog", "cat"),)
+    assert (await repainter.revise(dog, critique.feedback)).prompt == CAR_CAT_MOON
+    assert 0.5 < critique.agreement < 1
+
+
+async def test_critic_sees_another_order_of_three(parser: PromptParser) -> None:
+    swapped = "a large red car left of a small moon left of a small cat on a meadow, pixel art, high quality"
+    repainter = _repainter(parser, {CAR_CAT_MOON: 1.0}, {swapped: 1.0})
+    critique = await repainter.critique(_critique(swapped))
+    assert [edit.property for edit in critique.feedback.edits] == ["relation"]
+    assert "car left of cat left of moon instead of car left of moon left of cat" in critique.feedback.text
+    assert (await repainter.revise(swapped, critique.feedback)).prompt == CAR_CAT_MOON
+    assert critique.agreement == pytest.approx(6 / 7)
 
 
 async def test_edits_outside_the_aspect_are_left_out(parser: PromptParser) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from services.refiner.domain import Aspect
 from services.refiner.understanding.comparing import aspect_of_edit, difference
 from services.refiner.understanding.editing import PromptEditor
@@ -74,3 +76,38 @@ def test_properties_tell_their_aspect(parser: PromptParser) -> None:
         "style": Aspect.STYLE,
         "quality": Aspect.DETAIL,
     }
+
+
+@pytest.mark.parametrize(
+    ("goal", "edits"),
+    [
+        (
+            "a small cat left of a large car left of a moon",
+            [("relation", "car left of cat left of moon", "cat left of car left of moon")],
+        ),
+        ("a moon left of a small cat left of a large car", [("relation", "left of", "right of")]),
+        ("a large car above a small cat above a moon", [("relation", "left of", "above")]),
+        ("a large car left of a moon", [("objects[1]", "a small cat", "")]),
+        ("a large car left of a small dog left of a moon", [("objects[1].kind", "cat", "dog")]),
+        (
+            "a moon left of a large car",
+            [("objects[1]", "a small cat", ""), ("relation", "left of", "right of")],
+        ),
+        ("a moon, a small cat and a large car", []),
+    ],
+)
+def test_three_objects(parser: PromptParser, goal: str, edits: list[tuple[str, str, str]]) -> None:
+    ours = parser.parse("a large car left of a small cat left of a moon").scene
+    found = difference(ours, parser.parse(goal).scene, parser.writer)
+    assert [(edit.property, edit.before, edit.after) for edit in found] == edits
+
+
+def test_an_object_more_stands_at_the_end_or_is_moved(parser: PromptParser) -> None:
+    ours = parser.parse("a car left of a cat").scene
+    at_end = difference(ours, parser.parse("a car left of a cat left of a moon").scene, parser.writer)
+    assert [(edit.property, edit.after) for edit in at_end] == [("objects[2]", "a moon")]
+    between = difference(ours, parser.parse("a car left of a moon left of a cat").scene, parser.writer)
+    assert [(edit.property, edit.after) for edit in between] == [
+        ("objects[2]", "a moon"),
+        ("relation", "car left of moon left of cat"),
+    ]

@@ -4,9 +4,11 @@ import pytest
 
 from services.refiner.domain import MAX_PROMPT_CHARACTERS, PromptEdit
 from services.refiner.understanding.editing import TEXT, PromptEditor
-from tests.refiner.helpers import CAR_CAT, ROBOT
+from tests.refiner.helpers import CAR_CAT, CAR_CAT_MOON, ROBOT
 
 NATURAL = "watercolor of a big red automobile in winter"
+ROW = "a moon to the right of a kitten right of a car"
+TAIL = "on a meadow, pixel art, high quality"
 FREE = "an old dragon with a red car in a cave"
 
 
@@ -41,6 +43,39 @@ FREE = "an old dragon with a red car in a cave"
         (FREE, ("objects[0].kind", "unicorn"), "an old dragon with a red unicorn in a cave"),
         (FREE, ("style", "neon glow"), "an old dragon with a red car in a cave, neon glow"),
         (FREE, ("objects[1]", "a small moon"), "an old dragon with a red car in a cave, a small moon"),
+        # Rows of three: one fewer or one more leaves a row, and an order names the kinds.
+        (CAR_CAT_MOON, ("objects[1]", ""), f"a large red car left of a small moon {TAIL}"),
+        (CAR_CAT, ("objects[2]", "a small moon"), CAR_CAT_MOON),
+        (CAR_CAT_MOON, ("objects[1].kind", "dog"), CAR_CAT_MOON.replace("cat", "dog")),
+        (CAR_CAT_MOON, ("objects[1].size", "large"), CAR_CAT_MOON.replace("small cat", "large cat")),
+        (CAR_CAT_MOON, ("relation", "above"), CAR_CAT_MOON.replace("left of", "above")),
+        (
+            CAR_CAT_MOON,
+            ("relation", "right of"),
+            f"a small moon left of a small cat left of a large red car {TAIL}",
+        ),
+        (
+            CAR_CAT_MOON,
+            ("relation", "cat left of car left of moon"),
+            f"a small cat left of a large red car left of a small moon {TAIL}",
+        ),
+        (
+            CAR_CAT_MOON,
+            ("relation", "cat below car below moon"),
+            f"a small moon above a large red car above a small cat {TAIL}",
+        ),
+        (CAR_CAT_MOON, ("relation", ""), f"a large red car, a small cat and a small moon {TAIL}"),
+        # What a person wrote is kept: words change places, or only the relation's change.
+        (ROW, ("relation", "cat left of car left of moon"), "a moon to the right of a car right of a kitten"),
+        (ROW, ("relation", "right of"), "a moon left of a kitten left of a car"),
+        (ROW, ("relation", "cat above car above moon"), "a moon below a car below a kitten"),
+        (ROW, ("relation", "behind"), "a moon behind a kitten behind a car"),
+        (ROW, ("objects[1].kind", "dog"), "a moon to the right of a dog right of a car"),
+        (
+            f"a dragon over {ROW}",
+            ("relation", "moon left of cat left of car"),
+            "a dragon over a moon left of a kitten left of a car",
+        ),
         # A hole in a sentence would mangle it.
         (FREE, ("objects[0]", ""), "an old dragon with a red car in a cave, without a red car"),
         ("a dragon, a red car, a cave", ("objects[0]", ""), "a dragon, a cave"),
@@ -63,6 +98,8 @@ def test_one_edit(editor: PromptEditor, prompt: str, edit: tuple[str, str], expe
         PromptEdit("__class__", "", "red"),
         PromptEdit("objects[-1]", "", ""),
         PromptEdit("position", "", "on the left"),
+        PromptEdit("relation", "", "dog left of cat"),
+        PromptEdit("relation", "", "car left of cat left of moon"),
         PromptEdit(TEXT, "nowhere", ""),
         PromptEdit(TEXT, "", ""),
     ],
@@ -87,6 +124,22 @@ def test_several_edits_do_not_disturb_each_other(editor: PromptEditor) -> None:
 
 def test_the_last_object_is_never_removed(editor: PromptEditor) -> None:
     assert editor.apply(ROBOT, [PromptEdit("objects[0]", "", "")]).prompt == ROBOT
+
+
+def test_a_row_is_said_of_what_the_other_edits_leave(editor: PromptEditor) -> None:
+    edits = [
+        PromptEdit("relation", "", "dog left of moon left of car"),
+        PromptEdit("objects[1].kind", "cat", "dog"),
+    ]
+    revision = editor.apply(CAR_CAT_MOON, edits)
+    assert revision.prompt == f"a small dog left of a small moon left of a large red car {TAIL}"
+    edits = [PromptEdit("objects[0]", "", ""), PromptEdit("relation", "", "moon left of cat")]
+    assert editor.apply(CAR_CAT_MOON, edits).prompt == f"a small moon left of a small cat {TAIL}"
+
+
+def test_a_row_of_words_that_nobody_knows_is_left_alone(editor: PromptEditor) -> None:
+    text = "a dragon with a car and a cat"
+    assert editor.apply(text, [PromptEdit("relation", "", "right of")]).prompt == text
 
 
 def test_phrases_are_added_once_removed_and_replaced(editor: PromptEditor) -> None:

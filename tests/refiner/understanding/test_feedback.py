@@ -6,9 +6,10 @@ from services.refiner.domain import Aspect
 from services.refiner.understanding.editing import PromptEditor
 from services.refiner.understanding.feedback import FeedbackReader
 from services.refiner.understanding.parsing import PromptParser
-from tests.refiner.helpers import CAR_CAT, ROBOT
+from tests.refiner.helpers import CAR_CAT, CAR_CAT_MOON, ROBOT
 
 FREE = "a dragon in a cave"
+THREE_FISH = "a small red fish left of a small green car left of a small blue balloon in a room, neon glow, low quality"
 TAIL = "on a meadow, pixel art, high quality"
 
 
@@ -46,7 +47,7 @@ TAIL = "on a meadow, pixel art, high quality"
         (CAR_CAT, "blurrier please", "a large red car left of a small cat on a meadow, pixel art, low quality"),
         # Kinds
         (CAR_CAT, "no, an elephant instead of the cat", f"a large red car left of a small elephant {TAIL}"),
-        (CAR_CAT, "no, a dog instead of the cat", f"a large red car left of a small dog {TAIL}"),
+        (CAR_CAT, "no, a zebra instead of the cat", f"a large red car left of a small zebra {TAIL}"),
         (CAR_CAT, "replace the cat with a big fish", f"a large red car left of a large fish {TAIL}"),
         (CAR_CAT, "change the car to a rocket", f"a large rocket left of a small cat {TAIL}"),
         (ROBOT, "a wizard", "a small wizard in the center over the sea, watercolor painting, high quality"),
@@ -83,6 +84,95 @@ TAIL = "on a meadow, pixel art, high quality"
         (CAR_CAT, "put the cat on the left", f"a small cat left of a large red car {TAIL}"),
         (CAR_CAT, "the cat should be above the car", f"a small cat above a large red car {TAIL}"),
         (CAR_CAT, "swap them", f"a small cat left of a large red car {TAIL}"),
+        # Three objects: one more, one fewer, another one
+        (CAR_CAT, "add a dog on its right", f"a large red car left of a small cat left of a dog {TAIL}"),
+        (CAR_CAT, "add a dog", f"a large red car left of a small cat left of a dog {TAIL}"),
+        (CAR_CAT, "add a dog on the left", f"a dog left of a large red car left of a small cat {TAIL}"),
+        (CAR_CAT, "add a dog between the car and the cat", f"a large red car left of a dog left of a small cat {TAIL}"),
+        (
+            CAR_CAT,
+            "add a blue fish right of the car",
+            f"a large red car left of a blue fish left of a small cat {TAIL}",
+        ),
+        (CAR_CAT, "add a moon above the car", f"a moon above a large red car above a small cat {TAIL}"),
+        (
+            ROBOT,
+            "add a dog and a moon",
+            "a small robot, a dog and a moon over the sea, watercolor painting, high quality",
+        ),
+        (
+            ROBOT,
+            "add a dog on its left and a moon on its right",
+            "a dog left of a small robot left of a moon over the sea, watercolor painting, high quality",
+        ),
+        (
+            ROBOT,
+            "the robot should be left of a cat",
+            "a small robot left of a cat over the sea, watercolor painting, high quality",
+        ),
+        (CAR_CAT_MOON, "remove the cat", f"a large red car left of a small moon {TAIL}"),
+        (CAR_CAT_MOON, "remove the middle one", f"a large red car left of a small moon {TAIL}"),
+        (CAR_CAT_MOON, "remove the cat and put the moon on the left", f"a small moon left of a large red car {TAIL}"),
+        (CAR_CAT_MOON, "remove the cat and the moon", f"a large red car {TAIL}"),
+        (CAR_CAT_MOON, "a dog instead of the cat", CAR_CAT_MOON.replace("cat", "dog")),
+        (
+            CAR_CAT_MOON,
+            "replace the cat with a dog and put the dog on the left",
+            f"a small dog left of a large red car left of a small moon {TAIL}",
+        ),
+        # Three objects: colors and sizes of one of them
+        (THREE_FISH, "make the middle one purple", THREE_FISH.replace("green", "purple")),
+        (THREE_FISH, "the third object should be bigger", THREE_FISH.replace("small blue", "large blue")),
+        (THREE_FISH, "make the one on the left orange", THREE_FISH.replace("red", "orange")),
+        (CAR_CAT_MOON, "make the object at the top blue", CAR_CAT_MOON.replace("red", "blue")),
+        (CAR_CAT_MOON, "bigger", CAR_CAT_MOON.replace("small", "large")),
+        # Three objects: moves and swaps
+        (CAR_CAT_MOON, "swap the car and the cat", f"a small cat left of a large red car left of a small moon {TAIL}"),
+        (
+            CAR_CAT_MOON,
+            "swap the cat with the moon",
+            f"a large red car left of a small moon left of a small cat {TAIL}",
+        ),
+        (CAR_CAT_MOON, "the other way round", f"a small moon left of a small cat left of a large red car {TAIL}"),
+        (
+            CAR_CAT_MOON,
+            "swap the car and the moon and make the car blue",
+            f"a small moon left of a small cat left of a large blue car {TAIL}",
+        ),
+        (
+            CAR_CAT_MOON,
+            "put the moon in the middle",
+            f"a large red car left of a small moon left of a small cat {TAIL}",
+        ),
+        (CAR_CAT_MOON, "put the moon on the left", f"a small moon left of a large red car left of a small cat {TAIL}"),
+        (
+            CAR_CAT_MOON,
+            "move the car between the cat and the moon",
+            f"a small cat left of a large red car left of a small moon {TAIL}",
+        ),
+        (
+            CAR_CAT_MOON,
+            "the moon should be left of the cat",
+            f"a large red car left of a small moon left of a small cat {TAIL}",
+        ),
+        (CAR_CAT_MOON, "the moon should be right of the car", CAR_CAT_MOON),
+        (
+            CAR_CAT_MOON,
+            "the cat should be above the car",
+            f"a small cat above a large red car above a small moon {TAIL}",
+        ),
+        (
+            CAR_CAT_MOON,
+            "the cat left of the moon left of the car",
+            f"a small cat left of a small moon left of a large red car {TAIL}",
+        ),
+        ("a car, a cat and a moon", "put the cat on the left", "a cat left of a car left of a moon"),
+        ("a moon right of a kitten right of a car", "swap them", "a moon left of a kitten left of a car"),
+        (
+            "a moon right of a kitten right of a car",
+            "swap the car and the cat",
+            "a moon right of a car right of a kitten",
+        ),
         # Words that the vocabulary does not know
         (FREE, "make it scarier", "a dragon in a cave, scarier"),
         (FREE, "add smoke", "a dragon in a cave, smoke"),

@@ -52,6 +52,54 @@ def test_two_sides_say_a_relation(parser: PromptParser) -> None:
     assert parsed.complete
 
 
+@pytest.mark.parametrize(
+    ("text", "kinds", "relation"),
+    [
+        ("a car left of a cat left of a moon", ["car", "cat", "moon"], "left_of"),
+        ("a moon right of a kitten to the right of an automobile", ["car", "cat", "moon"], "left_of"),
+        ("a moon on top of a cat above a car", ["moon", "cat", "car"], "above"),
+        ("a car beneath a cat under a moon", ["moon", "cat", "car"], "above"),
+        ("a moon on the right, a car on the left and a cat in the middle", ["car", "cat", "moon"], "left_of"),
+        ("a car at the bottom, a cat in the center, a moon at the top", ["moon", "cat", "car"], "above"),
+        ("a car, a cat and a moon", ["car", "cat", "moon"], None),
+        ("car, cat and moon, meadow", ["car", "cat", "moon"], None),
+        # More than any model draws are read all the same.
+        ("a car left of a cat left of a moon left of a dog", ["car", "cat", "moon", "dog"], "left_of"),
+        ("a car, a cat, a moon, a dog and a fish", ["car", "cat", "moon", "dog", "fish"], None),
+    ],
+)
+def test_rows_and_lists_of_any_length(parser: PromptParser, text: str, kinds: list[str], relation: str | None) -> None:
+    parsed = parser.parse(text)
+    assert [item.kind for item in parsed.scene.objects] == kinds
+    assert parsed.scene.relation == relation and parsed.complete
+    names = [parsed.text[start:end] for start, end in parsed.object_spans]
+    assert [parser.parse(name).scene.objects[0].kind for name in names] == kinds
+    assert parser.parse(parser.writer.write(parsed.scene)).scene == parsed.scene
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a car left of a cat above a moon",
+        "a car left of a cat right of a moon",
+        "a car left of a cat and left of a moon",
+        "a car left of a cat and a moon",
+        "a car on the left, a cat on the left and a moon on the right",
+        "a car on the left, a cat at the top and a moon on the right",
+    ],
+)
+def test_what_is_no_row_keeps_its_objects_and_its_words(parser: PromptParser, text: str) -> None:
+    parsed = parser.parse(text)
+    assert [item.kind for item in parsed.scene.objects] == ["car", "cat", "moon"]
+    assert parsed.scene.relation is None and parsed.rest
+
+
+def test_each_wording_of_a_relation_has_its_place(parser: PromptParser) -> None:
+    parsed = parser.parse("a moon right of a cat to the right of a car")
+    words = [parsed.text[place.start : place.end] for place in parsed.relation_places]
+    assert words == ["right of", "to the right of"]
+
+
 def test_on_the_left_of_is_a_relation_not_a_position(parser: PromptParser) -> None:
     parsed = parser.parse("a cat on the left of a car")
     assert parsed.scene.relation == "left_of" and parsed.complete

@@ -7,7 +7,7 @@ from services.refiner.understanding.base import WeightedCaption, normalized
 from services.refiner.understanding.parsing import PromptParser
 from services.refiner.understanding.tree import Feature, QuestionAnswer, Relation
 from services.refiner.understanding.tree_builder import TreeBuilder
-from tests.refiner.helpers import CAR_CAT, FISH_CAT, ROBOT
+from tests.refiner.helpers import CAR_CAT, CAR_CAT_MOON, FISH_CAT, ROBOT
 
 
 def test_features_questions_and_agreement(parser: PromptParser) -> None:
@@ -29,6 +29,16 @@ def test_features_questions_and_agreement(parser: PromptParser) -> None:
     assert all("color" not in question.question for question in cat.questions)
 
 
+def test_three_objects_stand_in_two_relations(parser: PromptParser) -> None:
+    tree = TreeBuilder(parser).describe([WeightedCaption(CAR_CAT_MOON, 0.75), WeightedCaption(CAR_CAT, 0.25)]).tree
+    assert tree.relations == (Relation("car", "left of", "cat"), Relation("cat", "left of", "moon"))
+    assert [node.name for node in tree.objects] == ["car", "cat", "moon"]
+    count = next(feature for feature in tree.overall_features if feature.name == "object count")
+    assert (count.value, count.confidence) == ("3", pytest.approx(0.75))
+    kinds = {node.name: node.features[0].confidence for node in tree.objects}
+    assert kinds == {"car": pytest.approx(1.0), "cat": pytest.approx(1.0), "moon": pytest.approx(0.75)}
+
+
 def test_a_single_object_has_a_place(parser: PromptParser) -> None:
     node = TreeBuilder(parser).describe([WeightedCaption(ROBOT, 1.0)]).tree.objects[0]
     assert QuestionAnswer("where is the robot?", "in the center") in node.questions
@@ -40,8 +50,8 @@ def test_natural_captions_give_a_canonical_prompt(parser: PromptParser) -> None:
 
 
 def test_free_captions_are_prompts_as_they_are(parser: PromptParser) -> None:
-    description = TreeBuilder(parser).describe([WeightedCaption("a dog on a couch", 1.0)])
-    assert description.prompt == description.tree.base_caption == "a dog on a couch"
+    description = TreeBuilder(parser).describe([WeightedCaption("a zebra on a couch", 1.0)])
+    assert description.prompt == description.tree.base_caption == "a zebra on a couch"
     assert description.tree.objects == ()
 
 

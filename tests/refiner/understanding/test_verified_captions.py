@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +11,7 @@ from services.refiner.understanding.parsing import PromptParser
 from services.refiner.understanding.variants import variants
 from services.refiner.understanding.verified_captions import VerifiedCaptions
 from services.refiner.vocabulary import Vocabulary
-from tests.refiner.helpers import CAR_CAT, ScriptedCaptions, scene_prompt
+from tests.refiner.helpers import CAR_CAT, CAR_CAT_MOON, ScriptedCaptions, scene_prompt
 from world.scene import sample_scene
 
 RED = (255, 0, 0)
@@ -62,7 +63,7 @@ def test_an_indifferent_verifier_changes_no_order(parser: PromptParser) -> None:
 
 
 def test_free_captions_are_left_as_they_are(parser: PromptParser) -> None:
-    captions = {"a dog on a couch": 0.6, "a brown dog": 0.4}
+    captions = {"a zebra on a couch": 0.6, "a brown zebra": 0.4}
     assert _weigh(parser, captions, {"brown": 9.0}) == captions
 
 
@@ -70,7 +71,7 @@ def test_variants_differ_in_one_property_and_keep_the_worlds_rules(
     parser: PromptParser, vocabulary: Vocabulary
 ) -> None:
     chance = random.Random(9)
-    for _ in range(20):
+    for _ in range(10):
         scene = scene_prompt(sample_scene(chance, "any"))
         found = list(variants(scene, vocabulary))
         assert scene not in found and len(set(found)) == len(found)
@@ -81,3 +82,29 @@ def test_variants_differ_in_one_property_and_keep_the_worlds_rules(
                 kind = vocabulary.kind(item.kind)
                 assert kind is not None and style is not None
                 assert (item.color is not None) == (kind.tintable and style.has_colors)
+
+
+def test_variants_of_a_row_are_all_its_orders(parser: PromptParser, vocabulary: Vocabulary) -> None:
+    scene = parser.parse(CAR_CAT_MOON).scene
+    rows = [
+        (other.relation, other.objects)
+        for other in variants(scene, vocabulary)
+        if (other.background, other.style, other.quality) == (scene.background, scene.style, scene.quality)
+        and set(other.objects) == set(scene.objects)
+    ]
+    expected = set(itertools.product(("left_of", "above"), itertools.permutations(scene.objects)))
+    assert set(rows) == expected - {(scene.relation, scene.objects)}
+    assert len(rows) == len(set(rows))
+
+
+def test_a_caption_of_more_than_can_be_drawn_has_few_variants(parser: PromptParser, vocabulary: Vocabulary) -> None:
+    kinds = [kind.name for kind in vocabulary.kinds[:10]]
+    scene = parser.parse(" left of ".join(f"a {kind}" for kind in kinds)).scene
+    orders = {tuple(item.kind for item in other.objects) for other in variants(scene, vocabulary)}
+    assert len(scene.objects) == 10 and len(orders) < 2_000
+
+
+def test_a_row_in_another_order_can_win(parser: PromptParser) -> None:
+    truth = "a small cat left of a small moon left of a large red car on a meadow, pixel art, high quality"
+    liked = {"a small cat left of a small moon": 4.0, "moon left of a large red car": 8.0, "pixel": 3.0, "meadow": 3.0}
+    assert next(iter(_weigh(parser, {CAR_CAT_MOON: 1.0}, liked))) == truth
