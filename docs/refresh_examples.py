@@ -1,7 +1,7 @@
 """Runs the `console` examples of README.md and writes what they print: `python docs/refresh_examples.py`.
 
-Needs a running cluster (`likeness up --detach`). Session ids change from run to run: the id that `session new` prints
-replaces the one in the commands that follow it.
+Needs a running cluster with LPIPS weights (`likeness up --detach`), without a profile `anna`, and no folder `out/`.
+Session ids change from run to run: the id that `session new` prints replaces the one in the commands that follow it.
 """
 
 from __future__ import annotations
