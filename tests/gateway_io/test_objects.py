@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import fsspec
@@ -27,13 +28,15 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     return RemoteObjectStore(fsspec.filesystem("memory"), f"bucket-{tmp_path.name}/prefix")
 
 
-@pytest.fixture
+@contextmanager
 def full_disk() -> Iterator[None]:
-    """Writes beyond 4 KiB fail for this process."""
+    """Writes beyond 4 KiB of any file fail for this process: also pytest's own, where its output goes into a file."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 async def test_what_is_put_can_be_got_until_it_is_deleted(store: ObjectStore) -> None:
@@ -66,9 +69,9 @@ async def test_many_puts_of_the_same_bytes_at_once(tmp_path: Path) -> None:
     assert await store.get(HASH) == DATA
 
 
-async def test_a_full_disk_leaves_no_half_file(tmp_path: Path, full_disk: None) -> None:
+async def test_a_full_disk_leaves_no_half_file(tmp_path: Path) -> None:
     store = LocalObjectStore(tmp_path)
-    with pytest.raises(UnavailableError) as caught:
+    with full_disk(), pytest.raises(UnavailableError) as caught:
         await store.put(DATA)
     assert caught.value.reason is Reason.OBJECT_STORE_UNAVAILABLE
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
