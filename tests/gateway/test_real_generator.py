@@ -151,7 +151,7 @@ async def test_previews_are_small_jpegs_and_change_nothing(gateway: Gateway) -> 
     shown = [event.preview for event in events if event.HasField("preview")]
     assert {one.step for one in shown} <= {3, 6, 9} and shown[-1].step == 9
     with Image.open(io.BytesIO(shown[-1].data)) as picture:
-        assert (picture.format, picture.size) == ("JPEG", (64, 64))
+        assert (picture.format, picture.size) == ("JPEG", (128, 128))
     assert events[-1].image.data == plain.data and plain.record.deterministic
 
 

@@ -130,6 +130,7 @@ async def test_delete_again_is_no_error(gateway: Gateway) -> None:
 
 
 async def test_another_body_or_method_under_the_id_is_refused(gateway: Gateway) -> None:
+    gateway.parts.generator.gate.clear()
     first, second = [await create(gateway, targets=1) for _ in range(2)]
     request_id = str(uuid.uuid4())
     await gateway.races.CancelRace(pb.CancelRaceRequest(name=first.name, request_id=request_id))
