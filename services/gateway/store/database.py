@@ -45,9 +45,9 @@ _UNREACHABLE = (
     InterfaceError,
     PoolTimeoutError,
 )
-_AWAY = ("08", "53", "57P", "25P03")
-"""Beginnings of SQLSTATE: connection lost, out of memory, disk or connections, starting up or shutting down, idle too
-long. SQLAlchemy knows only some of them as errors of their own."""
+_AWAY = ("08", "40", "53", "57P", "25P03")
+"""Beginnings of SQLSTATE: connection lost, rolled back for another one, out of memory, disk or connections, starting up or
+shutting down, idle too long. SQLAlchemy knows only some of them as errors of their own."""
 
 
 class Database:

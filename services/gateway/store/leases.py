@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Row, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, func, or_, select, update
 
 from services.gateway import domain
 from services.gateway.loops.state import Lease
@@ -86,11 +86,9 @@ class LeaseRepository:
         """Prolongs every lease of `owner`; returns them by session id. A session that is missing here was lost."""
         expire_time = func.clock_timestamp() + timedelta(seconds=LEASE_SECONDS)
         async with self._database.transaction() as connection:
+            mine = (_table.c.lease_owner == owner, _table.c.state == domain.SessionState.RUNNING.value)
             renewed = await connection.execute(
-                update(_table)
-                .where(_table.c.lease_owner == owner, _table.c.state == domain.SessionState.RUNNING.value)
-                .values(lease_expire_time=expire_time)
-                .returning(*_TOLD)
+                update(_table).where(_in_order(*mine)).values(lease_expire_time=expire_time).returning(*_TOLD)
             )
             return {
                 row.id: Renewed(row.lease_token, _stops_now(row), pauses=row.pause_requested is not None)
@@ -101,9 +99,17 @@ class LeaseRepository:
         """Gives every lease of `owner` back, so that another gateway goes on at once."""
         async with self._database.transaction() as connection:
             await connection.execute(
-                update(_table).where(_table.c.lease_owner == owner).values(lease_owner=None, lease_expire_time=None)
+                update(_table)
+                .where(_in_order(_table.c.lease_owner == owner))
+                .values(lease_owner=None, lease_expire_time=None)
             )
             await connection.execute(select(func.pg_notify(LEASES_CHANNEL, "")))
+
+
+def _in_order(*which: ColumnElement[bool]) -> ColumnElement[bool]:
+    """That a session is among these, whose rows are locked in one order: who cancels a race locks several as well."""
+    locked = select(_table.c.id).where(*which).order_by(_table.c.id).with_for_update().cte("locked")
+    return _table.c.id.in_(select(locked.c.id))
 
 
 def _stops_now(row: Row[Any]) -> bool:
