@@ -46,8 +46,8 @@ _UNREACHABLE = (
     PoolTimeoutError,
 )
 _AWAY = ("08", "40", "53", "57P", "25P03")
-"""Beginnings of SQLSTATE: connection lost, rolled back for another one, out of memory, disk or connections, starting up or
-shutting down, idle too long. SQLAlchemy knows only some of them as errors of their own."""
+"""Beginnings of SQLSTATE: connection lost, rolled back for another transaction, out of memory, disk or connections,
+starting up or shutting down, idle too long. SQLAlchemy knows only some of them as errors of their own."""
 
 
 class Database:
