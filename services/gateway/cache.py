@@ -123,10 +123,10 @@ class VectorCache:
         try:
             found = await self._find_or_compute(keys, compute)
         except BaseException as error:
-            # One key's picture may be at fault: who waits for another of them asks for that by itself.
-            is_mixed = len(keys) > 1 and isinstance(error, InvalidInputError | NotFoundError)
+            # A file may be at fault: who waits for another one, even if of the same pixels, asks by itself.
+            is_of_file = isinstance(error, InvalidInputError | NotFoundError)
             for future in futures.values():
-                if isinstance(error, LikenessError) and not is_mixed:
+                if isinstance(error, LikenessError) and not is_of_file:
                     future.set_exception(error)
                     future.exception()  # it may have no one waiting, which is no defect
                 else:

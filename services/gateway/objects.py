@@ -81,9 +81,9 @@ class LocalObjectStore:
     def _put(self, data: bytes) -> str:
         content_hash = hashlib.sha256(data).hexdigest()
         path = self._path(content_hash)
-        # A file of another size was cut by a crash of the machine; it is written again.
+        # A file of other bytes was damaged, or cut by a crash of the machine; it is written again.
         with suppress(FileNotFoundError):
-            if path.stat().st_size == len(data):
+            if path.stat().st_size == len(data) and path.read_bytes() == data:
                 return content_hash
         path.parent.mkdir(parents=True, exist_ok=True)
         write_durably(path, self._root, lambda file: file.write(data))

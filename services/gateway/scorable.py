@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
-from services.common.errors import NotFoundError
+from services.common.errors import DamagedObjectError, ImageError, NotFoundError, Reason
 from services.gateway.domain import ImageInfo
 from services.gateway.ports import CandidateScores, MetricCatalog, ObjectStore
+from services.gateway.stored import read_whole
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,15 @@ class ScorableImage:
     def stored(cls, info: ImageInfo, objects: ObjectStore, *, field: str = "content_hash") -> ScorableImage:
         """A picture of the object store. Reading it raises NotFoundError, blamed on `field`, if it was collected."""
         return cls(info.pixel_hash, info.size_bytes, partial(_fetch, info.content_hash, objects, field))
+
+    @classmethod
+    def whole(cls, info: ImageInfo, objects: ObjectStore, *, field: str) -> ScorableImage:
+        """As `stored`, for work that waits for a store that is away: damage is not waited for.
+
+        Reading it raises ImageError (IMAGE_UNREADABLE), blamed on `field`, if its bytes come damaged again and again.
+        """
+        image = cls.stored(info, objects, field=field)
+        return replace(image, read=partial(_read_whole, image.read, field))
 
 
 class Scoring(Protocol):
@@ -71,3 +81,12 @@ async def _fetch(content_hash: str, objects: ObjectStore, field: str) -> bytes:
         return await objects.get(content_hash)
     except NotFoundError as error:
         raise NotFoundError(error.reason, "image", content_hash, field=field) from error
+
+
+async def _read_whole(read: Callable[[], Awaitable[bytes]], field: str) -> bytes:
+    try:
+        return await read_whole(read)
+    except DamagedObjectError as error:
+        raise ImageError(
+            Reason.IMAGE_UNREADABLE, error.message, field=field, allowed="a picture that is whole"
+        ) from error

@@ -18,7 +18,8 @@ from likeness.gateway.v1 import image_service_pb2 as pb
 from likeness.gateway.v1.image_service_pb2_grpc import ImageServiceStub
 from services.common.images import content_hash
 from tests.cluster.running import ROOT, all_gone, environment, runs, up
-from tests.gateway_io.seam import Backends, picture
+from tests.gateway_io.seam import Backends
+from tests.gateway_io.seam_pictures import picture
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(500)]
 

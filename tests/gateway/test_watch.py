@@ -9,6 +9,7 @@ import pytest
 
 from likeness.gateway.v1 import session_pb2
 from likeness.gateway.v1 import session_service_pb2 as pb
+from services.gateway import domain
 from tests.gateway.conftest import Gateway, Parts, running
 from tests.gateway.failures import reason_of
 
@@ -109,6 +110,41 @@ async def test_watch_on_another_gateway_is_woken(gateway: Gateway, database_url:
                 break
         assert seen == list(range(1, len(seen) + 1))
         call.cancel()
+
+
+async def test_progress_comes_after_its_round_though_no_notification_does(gateway: Gateway) -> None:
+    gateway.parts.generator.gate.clear()
+    name, feed = await gateway.create(), gateway.server._feed
+    await gateway.server._notifications.close()
+    call = gateway.stub.WatchSession(pb.WatchSessionRequest(name=name))
+    await call.read()
+    await gateway.stub.SubmitFeedback(pb.SubmitFeedbackRequest(name=name, text="hello"))
+    feed.wake(name.removeprefix("sessions/"))
+    # What it was told last, it has read last: now it sleeps.
+    assert (await call.read()).event.HasField("feedback_given")
+    await gateway.stub.StartLoop(pb.StartLoopRequest(name=name))
+    kinds = [(await call.read()).event.WhichOneof("event") for _ in range(4)]
+    assert kinds == ["state_changed", "target_understood", "round_started", "candidate_progress"]
+    call.cancel()
+
+
+async def test_progress_of_a_candidate_is_not_told_after_its_end(gateway: Gateway) -> None:
+    gateway.parts.generator.hold_after_pictures = 1
+    name = await gateway.create()
+    call = gateway.stub.WatchSession(pb.WatchSessionRequest(name=name))
+    await gateway.stub.StartLoop(pb.StartLoopRequest(name=name))
+    while not (await call.read()).event.HasField("candidate_generated"):
+        pass
+    # The last is a mark: what is told of it, the generator's own progress cannot replace.
+    for late in ("r1c1", "r9c9"):
+        progress = domain.CandidateProgress(late, 1, 9)
+        gateway.server._feed.progress(name.removeprefix("sessions/"), progress)
+    told = [""]
+    while told[-1] != "r9c9":
+        told.append((await call.read()).event.candidate_progress.candidate_id)
+    assert "r1c1" not in told
+    call.cancel()
+    gateway.parts.generator.gate.set()
 
 
 async def test_gateway_that_shuts_down_sends_watchers_away_with_a_reason(database_url: str, parts: Parts) -> None:

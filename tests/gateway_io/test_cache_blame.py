@@ -35,12 +35,16 @@ async def cache(redis: RedisServer) -> AsyncIterator[VectorCache]:
         (UnavailableError(Reason.MODEL_UNAVAILABLE, "away"), True),
     ],
 )
+@pytest.mark.parametrize(
+    "asked",
+    [pytest.param([GOOD, BAD], id="another picture"), pytest.param([GOOD], id="another file of the same pixels")],
+)
 async def test_who_waits_for_one_picture_is_not_told_of_another(
-    cache: VectorCache, error: LikenessError, is_shared: bool
+    cache: VectorCache, error: LikenessError, is_shared: bool, asked: list[EmbeddingKey]
 ) -> None:
     started, gate = asyncio.Event(), asyncio.Event()
 
-    async def both(_: Sequence[EmbeddingKey]) -> list[EmbeddingVector]:
+    async def fail(_: Sequence[EmbeddingKey]) -> list[EmbeddingVector]:
         started.set()
         await gate.wait()
         raise error
@@ -48,14 +52,14 @@ async def test_who_waits_for_one_picture_is_not_told_of_another(
     async def one(keys: Sequence[EmbeddingKey]) -> list[EmbeddingVector]:
         return [EmbeddingVector("mean", "r1", "mean-1", 1, struct.pack("<f", 1.0)) for _ in keys]
 
-    together = asyncio.create_task(cache.get_or_compute([GOOD, BAD], both))
+    first = asyncio.create_task(cache.get_or_compute(asked, fail))
     await started.wait()
     alone = asyncio.create_task(cache.get_or_compute([GOOD], one))
     # It joins what is under way.
     await asyncio.sleep(0)
     gate.set()
     with pytest.raises(type(error)):
-        await together
+        await first
     if is_shared:
         with pytest.raises(type(error)):
             await alone

@@ -20,7 +20,8 @@ from services.common.errors import (
 from services.gateway import deadline
 from services.gateway.backends import calls
 from services.gateway.backends.clients import ScorerClient
-from tests.gateway_io.seam import Backends, picture
+from tests.gateway_io.seam import Backends
+from tests.gateway_io.seam_pictures import picture
 
 CRASHED = 'The actor died unexpectedly before finishing this task.\n  File "/srv/secret.py", line 3'
 
@@ -128,6 +129,18 @@ async def test_a_retry_that_would_come_after_the_deadline_is_not_waited_for(
     with deadline.bound(20), pytest.raises(UnavailableError) as caught:
         await scorer.list_metrics()
     assert caught.value.reason is Reason.BACKEND_UNAVAILABLE
+
+
+async def test_a_retry_that_would_have_hardly_any_time_does_not_hide_why_the_backend_failed(
+    backends: Backends, scorer: ScorerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "RETRY_WINDOW_SECONDS", 1000.0)
+    error = UnavailableError(Reason.MODEL_UNAVAILABLE, "loading", retry_after_seconds=19.9)
+    backends.scorer.failures.add_error(error)
+    backends.scorer.gate = asyncio.Event()
+    with deadline.bound(20), pytest.raises(UnavailableError, match="loading"):
+        await scorer.embed("mean", [picture("red")], request_id="")
+    assert backends.scorer.calls == ["Embed"]
 
 
 async def test_a_check_does_not_hide_a_failure_behind_retries(backends: Backends, scorer: ScorerClient) -> None:

@@ -35,7 +35,9 @@ from services.gateway.ports import (
     ScoreSubject,
 )
 from services.gateway.profiles.model import FitDecision, FitReport
-from tests.gateway_io.seam import BACKBONE, Backends, difference, mean_color, picture
+from tests.gateway_io.seam import Backends
+from tests.gateway_io.seam_pictures import difference, mean_color, picture
+from tests.gateway_io.seam_scorer import BACKBONE
 
 CALL: dict[str, Any] = {
     "model": "paint",

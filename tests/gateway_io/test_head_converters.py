@@ -20,7 +20,7 @@ from services.gateway.profiles.model import (
     FitReport,
     HeldOutReport,
 )
-from tests.gateway_io.seam import BACKBONE, head_to_proto
+from tests.gateway_io.seam_scorer import BACKBONE, head_to_proto
 
 HEAD = head_of(BACKBONE, [1, 2, 3])
 

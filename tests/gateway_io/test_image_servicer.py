@@ -34,7 +34,9 @@ from services.gateway.store.images import ImageRepository
 from services.gateway.store.migrate import migrate
 from tests.cluster.running import home_folder
 from tests.gateway.unlimited import Unlimited
-from tests.gateway_io.seam import BACKBONE, Backends, Profiles, picture
+from tests.gateway_io.seam import Backends
+from tests.gateway_io.seam_pictures import picture
+from tests.gateway_io.seam_scorer import BACKBONE, Profiles
 from tests.gateway_io.test_catalog_servicer import PROFILE
 
 pytestmark = pytest.mark.integration

@@ -12,7 +12,8 @@ from services.common.errors import InvalidInputError
 from services.common.settings import MAX_MESSAGE_BYTES
 from services.gateway.backends import converters
 from services.gateway.backends.clients import ScorerClient
-from tests.gateway_io.seam import Backends, SeamScorer
+from tests.gateway_io.seam import Backends
+from tests.gateway_io.seam_scorer import SeamScorer
 
 
 @pytest_asyncio.fixture

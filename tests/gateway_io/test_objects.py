@@ -85,6 +85,8 @@ async def test_damaged_bytes_are_never_handed_out(tmp_path: Path) -> None:
     path.write_bytes(b"x" + DATA[1:])
     with pytest.raises(UnavailableError, match="damaged"):
         await store.get(HASH)
+    await store.put(DATA)
+    assert await store.get(HASH) == DATA, "who has the bytes mends it"
     path.write_bytes(DATA[:10])
     await store.put(DATA)
     assert await store.get(HASH) == DATA, "a file that a crash cut short is replaced"

@@ -16,7 +16,9 @@ from services.gateway import scoring as module
 from services.gateway.backends.clients import ScorerClient
 from services.gateway.cache import VectorCache
 from services.gateway.scoring import CachedScoring
-from tests.gateway_io.seam import BACKBONE, Backends, Profiles, difference
+from tests.gateway_io.seam import Backends
+from tests.gateway_io.seam_pictures import difference
+from tests.gateway_io.seam_scorer import BACKBONE, Profiles
 from tests.gateway_io.test_scoring import BLUE, GREEN, RED, Drawn, scorable, score
 
 pytestmark = pytest.mark.integration

@@ -17,7 +17,9 @@ from services.gateway.cache import VectorCache
 from services.gateway.ports import CandidateScores
 from services.gateway.scorable import ScorableImage
 from services.gateway.scoring import CachedScoring
-from tests.gateway_io.seam import Backends, Profiles, picture
+from tests.gateway_io.seam import Backends
+from tests.gateway_io.seam_pictures import picture
+from tests.gateway_io.seam_scorer import Profiles
 
 pytestmark = pytest.mark.integration
 

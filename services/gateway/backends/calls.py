@@ -31,6 +31,8 @@ FIRST_WAIT_SECONDS = 0.1
 MAX_WAIT_SECONDS = 2.0
 MAX_CRASH_RETRIES = 2
 """A replica that dies under a call may die of it: the same request is not fed to every new replica."""
+MIN_TRY_SECONDS = 0.25
+"""A call is not tried again with less time than this: it would end by its deadline, which hides what was wrong."""
 PROXY_FULL_SECONDS = 1.0
 """When to try again if the proxy lets no more calls in. It does not say: its queue moves with every call that ends."""
 
@@ -69,10 +71,11 @@ class Backend:
         """Response of an idempotent call, tried again while that is safe and the deadline allows it.
 
         Raises:
-            LikenessError: the backend's own error, or UnavailableError(BACKEND_UNAVAILABLE).
+            LikenessError: the backend's own error, or UnavailableError(BACKEND_UNAVAILABLE). DeadlineError only where
+                the time ran out during a call, not because too little of it was left for another try.
         """
         expires = time.monotonic() + deadline.capped(timeout_seconds or self._timeout_seconds)
-        give_up = min(expires, time.monotonic() + RETRY_WINDOW_SECONDS)
+        give_up = min(expires - MIN_TRY_SECONDS, time.monotonic() + RETRY_WINDOW_SECONDS)
         tries = crashes = 0
         while True:
             left = max(expires - time.monotonic(), 0.001)

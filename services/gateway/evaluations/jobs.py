@@ -21,13 +21,13 @@ from services.common.telemetry import bind, counter, gauge, get_logger
 from services.gateway.domain import ItemError
 from services.gateway.evaluations.manifests import ManifestFile, part_field
 from services.gateway.evaluations.processing import ItemProcessor
-from services.gateway.evaluations.stored import read_whole
 from services.gateway.evaluations.stream import EvaluationStream
 from services.gateway.evaluations.window import Limits
 from services.gateway.store.evaluation_jobs import EvaluationJobRepository, Job
 from services.gateway.store.evaluations import EvaluationRepository, Hold
 from services.gateway.store.leases import LEASE_SECONDS
 from services.gateway.store.manifests import ManifestRepository
+from services.gateway.stored import read_whole
 from services.gateway.ticking import Ticker
 
 MAX_RUNNING = 4
@@ -59,6 +59,7 @@ class JobRunner:
         self._evaluations = evaluations
         self._processor = processor
         self._tasks: dict[str, tuple[Hold, asyncio.Task[None]]] = {}
+        self._streams: dict[str, EvaluationStream] = {}
         self._ticker = Ticker("evaluation-jobs", self._tick, seconds=TICK_SECONDS)
 
     def start(self) -> None:
@@ -94,6 +95,15 @@ class JobRunner:
         if (room := MAX_RUNNING - len(self._tasks)) > 0:
             for job in await self._jobs.claim(self.owner, self._tasks, room):
                 self._launch(job)
+        else:
+            await self._make_room()
+
+    async def _make_room(self) -> None:
+        """Leaves a job, if it is one of this gateway's by which its tenant keeps another tenant waiting."""
+        crowding = await self._jobs.crowding(waiting_seconds=TICK_SECONDS)
+        # One whose manifest is still read is left later: this is asked again and again.
+        if crowding is not None and (stream := self._streams.get(crowding)) is not None:
+            stream.leave()
 
     def _launch(self, job: Job) -> None:
         evaluation_id = job.hold.evaluation_id
@@ -115,8 +125,11 @@ class JobRunner:
     async def _work(self, job: Job) -> None:
         with bind(evaluation_id=job.hold.evaluation_id):
             try:
-                await self._evaluate(job)
-                _stopped.labels("succeeded").inc()
+                if await self._evaluate(job):
+                    _stopped.labels("succeeded").inc()
+                else:
+                    log.info("evaluation_made_room")
+                    await self._jobs.wait(job.hold, None, seconds=TICK_SECONDS)
             except LikenessError as error:
                 await self._stopped_by(error, job.hold)
             except Exception:
@@ -137,7 +150,8 @@ class JobRunner:
             log.warning("evaluation_interrupted", reason=error.reason.value)
             await self._pause(hold)
 
-    async def _evaluate(self, job: Job) -> None:
+    async def _evaluate(self, job: Job) -> bool:
+        """Works on a job; whether it is finished, and not left."""
         evaluation = job.opened.evaluation
         with ManifestFile(job.manifest.format) as file:
             for index, part in enumerate(job.manifest.parts):
@@ -147,8 +161,14 @@ class JobRunner:
             stream = EvaluationStream(job.opened, Limits(), self._processor, self._evaluations, call_id=evaluation.id)
             done = {*job.opened.ahead}
             items = file.items(lambda offset: offset < evaluation.committed_offset or offset in done)
-            async for _ in stream.run([one] async for one in items):
-                pass
+            self._streams[evaluation.id] = stream
+            try:
+                async for _ in stream.run([one] async for one in items):
+                    pass
+            finally:
+                if self._streams.get(evaluation.id) is stream:
+                    del self._streams[evaluation.id]
+            return not stream.is_left
 
     async def _read_part(self, content_hash: str, field: str) -> bytes:
         try:

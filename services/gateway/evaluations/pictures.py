@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from services.common import images
-from services.common.errors import DamagedObjectError, ImageError, LikenessError, NotFoundError, Reason
+from services.common.errors import ImageError, LikenessError, NotFoundError, Reason
 from services.common.settings import MEBIBYTE
 from services.gateway import decoding
-from services.gateway.domain import ImageInfo
-from services.gateway.evaluations.stored import read_whole
 from services.gateway.ports import ObjectStore
 from services.gateway.profiles.model import PictureInput
 from services.gateway.scorable import ScorableImage
@@ -58,15 +55,12 @@ class ItemPictures:
         return [
             next(decoded)
             if one.picture.data is not None
-            else self._stored(infos[one.picture.content_hash], f"{one.field}.content_hash")
+            # Waiting for what is damaged would keep all other items waiting too.
+            else ScorableImage.whole(infos[one.picture.content_hash], self._objects, field=f"{one.field}.content_hash")
             if one.picture.content_hash in infos
             else _absent(one)
             for one in pictures
         ]
-
-    def _stored(self, info: ImageInfo, field: str) -> ScorableImage:
-        image = ScorableImage.stored(info, self._objects, field=field)
-        return replace(image, read=partial(_read_whole, image.read, field))
 
     async def _decode(self, run: Sequence[NamedPicture]) -> list[ScorableImage | LikenessError]:
         async with self._decodes:
@@ -118,16 +112,6 @@ def _runs(pictures: Sequence[NamedPicture]) -> Iterator[list[NamedPicture]]:
             run, size = [], 0
     if run:
         yield run
-
-
-async def _read_whole(read: Callable[[], Awaitable[bytes]], field: str) -> bytes:
-    try:
-        return await read_whole(read)
-    except DamagedObjectError as error:
-        # The item's own, unlike a store that is away: waiting for it would keep all other items waiting too.
-        raise ImageError(
-            Reason.IMAGE_UNREADABLE, error.message, field=field, allowed="a picture that is whole"
-        ) from error
 
 
 def _absent(one: NamedPicture) -> NotFoundError:

@@ -45,6 +45,9 @@ class EvaluationStream:
         processor: What makes results.
         evaluations: Where they are stored.
         call_id: Id of the call in the logs of all services.
+
+    Attributes:
+        is_left: Whether `leave` was called: an end of `run` is not that of the evaluation.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class EvaluationStream:
     ) -> None:
         self.opened = opened
         self.limits = limits
+        self.is_left = False
         self._processor = processor
         self._evaluations = evaluations
         self._call_id = call_id
@@ -81,7 +85,7 @@ class EvaluationStream:
     async def run(
         self, items: AsyncIterator[Sequence[EvaluationItem | ItemResult]]
     ) -> AsyncGenerator[list[Answer] | Committed, None]:
-        """Answers until every item has one. Closing the iterator cancels what is under way.
+        """Answers until every item has one, or until it is left. Closing the iterator cancels what is under way.
 
         Args:
             items: Items in order, as many together as come together, and in place of those that cannot even be read
@@ -109,7 +113,10 @@ class EvaluationStream:
                     self._running["prompts"] or self._running["store"] or self._results
                 ):
                     raise self._limit
-                if self._read_all and not self._arrivals and not self._known and not self._running["known"]:
+                if self.is_left:
+                    if not any(self._running.values()) and not self._results:
+                        return
+                elif self._read_all and not self._arrivals and not self._known and not self._running["known"]:
                     break
                 self._wake.clear()
                 await self._wake.wait()
@@ -131,6 +138,13 @@ class EvaluationStream:
         if not self._read_all:
             self._end, self._read_all = reason, True
             self._wake.set()
+
+    def leave(self) -> None:
+        """Begins nothing more: `run` ends when what is under way is answered, and the evaluation stays open."""
+        self.is_left = self._read_all = True
+        for waiting in (self._pictures, self._prompts, self._known):
+            waiting.clear()
+        self._wake.set()
 
     # Reading
 

@@ -18,7 +18,7 @@ from services.gateway.personal import all_personal
 async def score(work: Work, state: RunState, candidates: Sequence[domain.Candidate]) -> RunState:
     """Scores pictures and stores the scores at once."""
     settings = state.session.settings
-    target = work.scorable(state.session.target)
+    target = work.target(state)
     with_text = not all_personal(settings.metrics) and await _reads_text(work, settings.metrics)
     # A text metric compares a picture with the prompt that made it; without one, all go in a single batch.
     groups: defaultdict[str, list[domain.Candidate]] = defaultdict(list)
@@ -26,7 +26,7 @@ async def score(work: Work, state: RunState, candidates: Sequence[domain.Candida
         groups[one.prompt if with_text else ""].append(one)
     scored: list[domain.Candidate] = []
     for text, group in groups.items():
-        pictures = [work.scorable(one.image) for one in group]
+        pictures = [work.picture(one) for one in group]
         results = await work.retried(
             lambda text=text, pictures=pictures: work.tools.scoring.score(  # type: ignore[misc]
                 target=target,

@@ -15,7 +15,7 @@ from services.gateway.loops.work import Work, request_id
 
 async def understand(work: Work, state: RunState) -> RunState:
     """Describes the target."""
-    target = await work.target(state)
+    target = await work.retried(work.target(state).read)
     tree, prompt = await work.retried(
         lambda: work.tools.refiner.understand(state.loop.strategy, target, request_id=request_id(state)),
     )
@@ -28,7 +28,7 @@ async def propose(work: Work, state: RunState, step: plan.Propose) -> RunState:
     if state.loop.strategy == HUMAN:
         proposed = [domain.ProposedPrompt(step.base_prompt, HUMAN)]
     else:
-        target = await work.target(state)
+        target = await work.retried(work.target(state).read)
         proposed = await work.retried(
             lambda: work.tools.refiner.propose(
                 state.loop.strategy,
@@ -77,7 +77,8 @@ async def _noise_direction(work: Work, state: RunState) -> noise.Direction | Non
 
 async def critique(work: Work, state: RunState, step: plan.Critique) -> RunState:
     """Says how the best so far should change."""
-    target, best = await work.target(state), await work.picture(step.best.image)
+    target = await work.retried(work.target(state).read)
+    best = await work.retried(work.picture(step.best).read)
     feedback, _ = await work.retried(
         lambda: work.tools.refiner.critique(
             state.loop.strategy,

@@ -48,19 +48,14 @@ class Work:
         """Result of a backend's call, tried again while that makes sense."""
         return await retried(self.tools.retry, call)
 
-    async def target(self, state: RunState) -> bytes:
-        """The target's bytes."""
-        return await self.picture(state.session.target)
+    def target(self, state: RunState) -> ScorableImage:
+        """The stored target."""
+        return ScorableImage.whole(state.session.target, self.tools.objects, field="target")
 
-    async def picture(self, info: domain.ImageInfo | None) -> bytes:
-        """A stored picture's bytes."""
-        assert info is not None
-        return await self.retried(lambda: self.tools.objects.get(info.content_hash))
-
-    def scorable(self, info: domain.ImageInfo | None) -> ScorableImage:
-        """A stored picture, for the scorer."""
-        assert info is not None
-        return ScorableImage.stored(info, self.tools.objects)
+    def picture(self, candidate: domain.Candidate) -> ScorableImage:
+        """The stored picture of a candidate that has one."""
+        assert candidate.image is not None
+        return ScorableImage.whole(candidate.image, self.tools.objects, field=f"candidates[{candidate.id}].image")
 
 
 def request_id(state: RunState) -> str:

@@ -53,6 +53,8 @@ class Watcher:
     ) -> AsyncIterator[domain.SessionEvent]:
         """Every durable event after a position, once and in order, as it comes; and progress, if `live`.
 
+        Progress of a candidate comes between the start of its round and its end, however late a notification is.
+
         Ends when the session is deleted, or with `until_idle` when it is not running and all its events are given.
 
         Raises:
@@ -60,6 +62,8 @@ class Watcher:
             OutOfRangeError: EVENTS_NOT_KEPT, for a position before those that are kept.
         """
         position = sequence
+        progress: list[domain.CandidateProgress] = []
+        ended: set[str] = set()
         with self._feed.subscribed(session_id) as subscription:
             while True:
                 if self._feed.closed:
@@ -74,14 +78,18 @@ class Watcher:
                 for event in page.events:
                     yield event
                     position = event.sequence
+                    if isinstance(event.body, domain.CandidateGenerated | domain.CandidateFailed):
+                        ended.add(event.body.candidate.id)
                 if len(page.events) == _PAGE:
                     continue
                 if until_idle and not page.running and position >= page.last_sequence:
                     return
-                progress = await subscription.wait()
-                if live:
+                if live and page.running:
                     for one in progress:
-                        yield domain.SessionEvent(session_id, 0, datetime.now(UTC), one)
+                        if one.candidate_id not in ended:
+                            yield domain.SessionEvent(session_id, 0, datetime.now(UTC), one)
+                # Told after the next events: it needs no notification, and what began its round may wait for one.
+                progress = await subscription.wait()
 
 
 def _has_gap(page: EventPage, position: int) -> bool:

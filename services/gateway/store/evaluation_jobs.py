@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 
 from services.gateway.domain import ItemError
 from services.gateway.evaluations.manifests import Format
@@ -22,6 +22,7 @@ from services.gateway.store.requests import RequestKey, RequestRepository
 from services.gateway.store.tables import evaluation_items, evaluations
 
 _OPEN = (EvaluationState.PENDING.value, EvaluationState.RUNNING.value)
+_IS_JOB = (evaluations.c.source == EvaluationSource.MANIFEST.value, evaluations.c.state.in_(_OPEN))
 
 
 @dataclass(frozen=True)
@@ -81,17 +82,25 @@ class EvaluationJobRepository:
             return created
 
     async def claim(self, owner: str, running: Collection[str], limit: int) -> list[Job]:
-        """Takes jobs that nobody works on, the oldest first: never leased, expired, or ours but not in `running`."""
+        """Takes jobs that nobody works on: never leased, expired, or ours but not in `running`.
+
+        One after the other, each of the tenant with the fewest that are worked on; of such tenants' the oldest.
+        """
         free = or_(
             # Not the owner: a job that waits has none, and an end.
             evaluations.c.lease_expire_time.is_(None),
             evaluations.c.lease_expire_time < func.clock_timestamp(),
             and_(evaluations.c.lease_owner == owner, evaluations.c.id.not_in(list(running))),
         )
-        is_job = (evaluations.c.source == EvaluationSource.MANIFEST.value, evaluations.c.state.in_(_OPEN))
+        place = func.row_number().over(partition_by=(evaluations.c.tenant_id, free), order_by=evaluations.c.create_time)
+        turn = (_running_of_tenant(~free) + place).label("turn")
+        turns = select(evaluations.c.id, turn).where(*_IS_JOB).subquery()
+        query = select(evaluations.c.id).join(turns, turns.c.id == evaluations.c.id)
+        # Again, since they may have changed until they are locked.
+        query = query.where(*_IS_JOB, free).order_by(turns.c.turn, evaluations.c.create_time).limit(limit)
         async with self._database.transaction() as connection:
-            query = select(evaluations.c.id).where(*is_job, free).order_by(evaluations.c.create_time)
-            found = (await connection.execute(query.limit(limit).with_for_update(skip_locked=True))).scalars().all()
+            locked = query.with_for_update(of=evaluations, skip_locked=True)
+            found = (await connection.execute(locked)).scalars().all()
             change = update(evaluations).where(evaluations.c.id.in_(found))
             change = change.values(
                 state=EvaluationState.RUNNING.value,
@@ -114,6 +123,35 @@ class EvaluationJobRepository:
                 jobs.append(Job(OpenedStream(rows.evaluation(row), hold, offsets), manifest))
             return jobs
 
+    async def crowding(self, *, waiting_seconds: float) -> str | None:
+        """Id of a job that is to make room; None if each tenant that waits has its share.
+
+        It is the newest that is worked on of the tenant with the most, which has two more than a tenant that waits:
+        of one more, room would only make the two change places. All gateways are told the same job.
+
+        Args:
+            waiting_seconds: How long a job waits before others make room for it: a gateway may have room.
+        """
+        now = func.clock_timestamp()
+        runs = evaluations.c.lease_expire_time >= now
+        since = func.coalesce(evaluations.c.lease_expire_time, evaluations.c.create_time)
+        jobs = (
+            select(
+                evaluations.c.id,
+                evaluations.c.create_time,
+                and_(evaluations.c.lease_owner.is_not(None), runs).label("runs"),
+                (since < now - timedelta(seconds=waiting_seconds)).label("waits"),
+                _running_of_tenant(runs).label("running"),
+            )
+            .where(*_IS_JOB)
+            .cte("jobs")
+        )
+        fewest = select(func.min(jobs.c.running)).where(jobs.c.waits).scalar_subquery()
+        query = select(jobs.c.id).where(jobs.c.runs, jobs.c.running >= fewest + 2)
+        query = query.order_by(jobs.c.running.desc(), jobs.c.create_time.desc()).limit(1)
+        async with self._database.query() as connection:
+            return (await connection.execute(query)).scalar_one_or_none()
+
     async def renew(self, owner: str) -> dict[str, int]:
         """Prolongs every lease of `owner`; tokens by id. A job that is missing was lost, or has ended."""
         query = update(evaluations).where(evaluations.c.lease_owner == owner, evaluations.c.state.in_(_OPEN))
@@ -134,8 +172,14 @@ class EvaluationJobRepository:
         async with self._database.transaction() as connection:
             await held_change(connection, hold, total_count=total_count)
 
-    async def wait(self, hold: Hold, error: ItemError, *, seconds: float) -> None:
-        """Gives a job back that cannot go on before so many seconds; errors as EvaluationRepository.add_results."""
+    async def wait(self, hold: Hold, error: ItemError | None, *, seconds: float) -> None:
+        """Gives a job back that is pending, for so many seconds at least; errors as EvaluationRepository.add_results.
+
+        Args:
+            hold: The right to work on it.
+            error: What it waits for; None if only for its turn.
+            seconds: How long nobody takes it up.
+        """
         again = func.clock_timestamp() + timedelta(seconds=seconds)
         waiting = {"state": EvaluationState.PENDING.value, "error": encode(error)}
         async with self._database.transaction() as connection:
@@ -151,3 +195,9 @@ class EvaluationJobRepository:
         """Ends a job that cannot go on; errors as EvaluationRepository.add_results."""
         async with self._database.transaction() as connection:
             await held_change(connection, hold, state=EvaluationState.FAILED.value, error=encode(error))
+
+
+def _running_of_tenant(is_held: ColumnElement[bool]) -> ColumnElement[int]:
+    """How many jobs of a row's tenant are worked on. What waits for a time has a lease's end too, but no owner."""
+    works = and_(evaluations.c.lease_owner.is_not(None), is_held)
+    return func.count().filter(works).over(partition_by=evaluations.c.tenant_id)

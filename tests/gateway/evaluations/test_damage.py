@@ -12,7 +12,8 @@ from likeness.gateway.v1 import evaluation_service_pb2 as service_pb
 from likeness.gateway.v1 import image_service_pb2
 from likeness.report.evaluations import write_evaluation_report
 from services.common.errors import DamagedObjectError, Reason, UnavailableError
-from services.gateway.evaluations import jobs, stored
+from services.gateway import stored
+from services.gateway.evaluations import jobs
 from services.gateway.objects import LocalObjectStore
 from tests.gateway.conftest import Gateway, Parts, clear, running
 from tests.gateway.evaluations.manifesting import PROMPTED, State, create, evaluated, jsonl, pair, prompted, watched
