@@ -98,12 +98,13 @@ def agreement_of(sets: Sequence[RankedSet], scores: Sequence[Distances]) -> floa
 def clearly_worse(sets: Sequence[RankedSet], scores: Sequence[Distances], others: Sequence[Distances]) -> bool:
     """Whether `scores` agree less with the people than `others` do, beyond what the choice of targets explains.
 
-    True if the 95 % interval of the difference in ICC(2,k) is below 0. Where some choice of targets leaves the
-    coefficient undefined, true if it is lower.
+    True if they agree less, and the 95 % interval of the difference in ICC(2,k) is nowhere above 0: no usual choice of
+    targets is better. Where some choice leaves the coefficient undefined, true if they agree less.
     """
     first, second = (_by_target(sets, values) for values in (others, scores))
     try:
-        return paired_bootstrap(first, second, _agreement, resamples=GUARD_RESAMPLES).high < 0
+        gain = paired_bootstrap(first, second, _agreement, resamples=GUARD_RESAMPLES)
+        return gain.difference < 0 and gain.high <= 0
     except InvalidInputError:
         return agreement_of(sets, scores) < agreement_of(sets, others)
 
