@@ -20,7 +20,7 @@ def test_shipped_profiles_are_valid_and_named_like_their_file(name: str) -> None
 
 
 def test_an_unknown_profile_names_the_known_ones() -> None:
-    with pytest.raises(InvalidInputError, match="there is no profile 'nope'; allowed: embedded, sd15"):
+    with pytest.raises(InvalidInputError, match="there is no profile 'nope'; allowed: comparison, embedded, sd15"):
         profile.load_profile("nope")
 
 

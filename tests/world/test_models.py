@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from services.common.profile import load_profile
+from services.common.profile import GeneratorModel, load_profile
 from world.captions import natural, parse
 from world.draw import render_one
 from world.imaging import SIZE
@@ -56,10 +56,13 @@ def test_the_captioner_reads_fresh_drawings(models: Path) -> None:
     assert sampled == sorted(sampled, key=lambda caption: -caption.log_probability)
 
 
-def test_the_generator_states_its_defaults_and_the_profile_uses_them(models: Path) -> None:
-    folder = models / "generator-embedded"
+GENERATORS = [*load_profile("embedded").generators, *load_profile("comparison").generators]
+
+
+@pytest.mark.parametrize("profile", GENERATORS, ids=[f"{i}-{one.id}" for i, one in enumerate(GENERATORS)])
+def test_a_generator_states_its_defaults_and_the_profiles_use_them(models: Path, profile: GeneratorModel) -> None:
+    folder = models / profile.source
     settings = json.loads((folder / "likeness.json").read_text())
-    profile = load_profile("embedded").generators[0]
     assert settings["default_steps"] == profile.default_steps
     assert settings["default_guidance_scale"] == profile.default_guidance_scale
     assert (settings["width"], settings["height"]) == (profile.width_pixels, profile.height_pixels) == (SIZE, SIZE)

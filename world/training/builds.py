@@ -31,6 +31,6 @@ SMALL = Build("denoiser-small", "generator-embedded-small", (32, 64, 96), 1, SEE
 OTHER = Build("denoiser-other", "generator-embedded-other", (48, 112), 1, SEED + 57, 6_000)
 
 FURTHER = (SMALL, OTHER)
-"""Of use in comparisons of generators; neither shipped in a profile nor held to the gates."""
+"""For comparisons of generators: in the profile `comparison`, and not held to the gates."""
 
 BUILDS: dict[str, Build] = {build.name: build for build in (EMBEDDED, *FURTHER)}
