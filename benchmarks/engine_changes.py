@@ -8,7 +8,8 @@ over that of text encoder, denoiser and decoder in it. Processor time on one thr
 hardly counts; with more threads the same work weighs more, since only the networks use them. Rows
 (medians) go to benchmarks/results/engine_changes.csv.
 
-    together    pictures whose scheduler is linear take its step together (`families/linear_steps.py`)
+    together    pictures whose scheduler is DDIM take its step together (`families/linear_steps.py`)
+    history     steps of DPM++ and UniPC are made of what the picture has seen (`families/history_steps.py`)
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from benchmarks.step_level import StepServer, bare_calls, make_all, requests
 from services.common.profile import load_profile
 from services.common.settings import Settings
 from services.generator.domain import GenerationRecord
+from services.generator.families.history_steps import HistorySteps
 from services.generator.families.linear_steps import LinearSteps
 from services.generator.pipelines import LoadedModel, load_model
 
@@ -58,7 +60,14 @@ def one_by_one() -> Iterator[None]:
         yield
 
 
-CHANGES: dict[str, Callable[[], AbstractContextManager[None]]] = {"together": one_by_one}
+@contextmanager
+def without_history() -> Iterator[None]:
+    """DPM++ and UniPC take their own steps."""
+    with replaced([(HistorySteps, "begin", lambda *_: None)]):
+        yield
+
+
+CHANGES: dict[str, Callable[[], AbstractContextManager[None]]] = {"together": one_by_one, "history": without_history}
 """Changes by name, with what undoes them meanwhile."""
 
 
@@ -71,7 +80,8 @@ def main() -> None:
     model = load_model(load_profile("embedded").generators[0], Settings(device="cpu"))
     rows = []
     for change, undone in CHANGES.items():
-        for mix in ("alike", "mixed"):
+        # Requests that are all alike have the model's own scheduler, DDIM.
+        for mix in ("alike", "mixed") if change == "together" else ("mixed",):
             records = requests(model, mix, QUEUE, seed=0)
             found: dict[str, list[float]] = {"without": [], "with": []}
             for _ in range(options.repeats):

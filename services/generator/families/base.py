@@ -14,6 +14,7 @@ from PIL import Image
 from services.generator.adapters.switch import Adapters
 from services.generator.domain import GenerationRecord
 from services.generator.families import large_pictures
+from services.generator.families.history_steps import History
 from services.generator.families.large_pictures import DEFAULT_MAX_DECODE_PIXELS
 from services.generator.families.prompt_cache import PromptCache
 from services.generator.schedulers import Stepped
@@ -45,8 +46,10 @@ class Denoising:
     clean: torch.Tensor | None = None
     """What the scheduler took the finished latents for in the newest step, shaped as `latents`."""
     factors: torch.Tensor | None = None
-    """What the scheduler's steps multiply latents and outputs with [steps, 4], see `linear_steps.py`; None where each
-    step is the scheduler's own to take."""
+    """What the scheduler's steps multiply latents and outputs with [steps, 4], see `linear_steps.py`."""
+    history: History | None = None
+    """What the scheduler's steps are made of, see `history_steps.py`. Without this and factors each step is the
+    scheduler's own to take."""
 
     @property
     def is_done(self) -> bool:

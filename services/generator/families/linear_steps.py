@@ -7,7 +7,8 @@ is written a second time here, and kept for pictures with the same schedule. Lat
 by rounding, and not by who shares the step: each number is computed by itself.
 
 Only DDIM, and only in float32: half precision would be rounded in fewer places than by the stock scheduler, and Euler's
-latents can be in the thousands, where rounding shows. Other schedulers remember former steps or draw noise.
+latents can be in the thousands, where rounding shows. What remembers former steps is in `history_steps.py`; ancestral
+samplers draw noise.
 """
 
 from __future__ import annotations

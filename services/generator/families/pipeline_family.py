@@ -14,7 +14,7 @@ from services.common.errors import InvalidInputError, Reason, UnavailableError
 from services.generator import noise, schedulers
 from services.generator.adapters.switch import selection
 from services.generator.domain import GenerationRecord
-from services.generator.families import guidance, linear_steps
+from services.generator.families import guidance, history_steps, linear_steps
 from services.generator.families.base import NO_IMAGES, Conditioning, Denoising, Family
 
 PROMPT = "prompt_embeds"
@@ -56,6 +56,7 @@ class PipelineFamily(Family):
         """
         super().__init__(pipeline, **options)
         self._linear_steps = linear_steps.LinearSteps()
+        self._history_steps = history_steps.HistorySteps()
         missing = [part for part in self._needed_parts if getattr(pipeline, part) is None]
         if missing:
             message = f"a {type(pipeline).__name__} cannot read prompts without {' and '.join(missing)}"
@@ -134,6 +135,8 @@ class PipelineFamily(Family):
         # On the CPU whatever the device: the same seed gives the same noise everywhere.
         generator = torch.Generator("cpu").manual_seed(record.seed)
         start = self._start(record, given, scheduler, dtype, generator)
+        # What a family keeps for itself, it does something with between steps.
+        plain = None if start.extra else (scheduler, start.timesteps, start.latents)
         return Denoising(
             record=record,
             conditioning=conditioning,
@@ -142,8 +145,8 @@ class PipelineFamily(Family):
             latents=start.latents,
             generator=generator,
             extra=start.extra,
-            # What a family keeps for itself, it does something with between steps.
-            factors=None if start.extra else self._linear_steps.factors(scheduler, start.timesteps, start.latents),
+            factors=plain and self._linear_steps.factors(*plain),
+            history=plain and self._history_steps.begin(*plain),
         )
 
     def _scheduler(self, record: GenerationRecord) -> Any:
@@ -172,13 +175,15 @@ class PipelineFamily(Family):
         return pictures
 
     def advance(self, one: Denoising, output: torch.Tensor) -> None:
-        """Takes the step of a picture alone, by its factors where it has some."""
-        if one.factors is None:
-            super().advance(one, output)
-        else:
+        """Takes the step of a picture alone, by its factors or history where it has some."""
+        if one.factors is not None:
             linear_steps.step([one], [output])
+        else:
+            super().advance(one, output)
 
     def _step(self, one: Denoising, timestep: torch.Tensor, output: torch.Tensor) -> schedulers.Stepped:
+        if one.history is not None:
+            return one.history.step(one.step, output)
         # Some schedulers tell batch and channels apart: they get a batch of one.
         stepped = schedulers.step(one.scheduler, output[None], timestep, one.latents[None], one.generator)
         return schedulers.Stepped(stepped.latents[0], stepped.clean[0])
