@@ -12,7 +12,7 @@ from services.generator import metrics
 from services.generator.engine.base import Failed, Finished, Preview, StepDone
 from services.generator.engine.group import Group
 from services.generator.engine.pace import Pace
-from services.generator.engine.slots import Slot
+from services.generator.engine.slots import Slot, emit_together
 from services.generator.engine.splitter import Lost
 
 
@@ -34,6 +34,7 @@ class Delivery:
         """Tells the readers of a step, which was a call for so many pictures."""
         pace = self._paces[model]
         now = time.perf_counter()
+        events = []
         for slot in stepped:
             pace.step_seconds.add(now - slot.stepped_at)
             slot.stepped_at = now
@@ -41,7 +42,8 @@ class Delivery:
             slot.batch_pictures += batch_pictures
             done, steps = slot.steps_done, slot.item.record.denoising_steps
             seconds_left = (now - slot.started_at) / done * slot.steps_left + pace.decode_seconds.value
-            slot.emit(StepDone(slot.item.item_id, done, steps, seconds_left))
+            events.append((slot, StepDone(slot.item.item_id, done, steps, seconds_left)))
+        emit_together(events)
         metrics.STEPS.labels(model).inc(len(stepped))
 
     def deliver(self, group: Group, done: Sequence[Slot]) -> None:

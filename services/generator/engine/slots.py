@@ -6,7 +6,8 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Hashable, Sequence
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Sequence
 from contextlib import suppress
 
 from services.common import tracing
@@ -73,11 +74,15 @@ class Slot:
 
     def emit(self, event: EngineEvent) -> None:
         """Hands an event to the reader, from the engine thread; the last one lets the latents go."""
+        emit_together([(self, event)])
+
+    def put(self, event: EngineEvent) -> list[SlotSubmission]:
+        """Takes an event in as `emit` does; returns whose reader is to be woken."""
         if self.ended:
-            return
+            return []
         if isinstance(event, Finished | Failed):
             self.ended, self.denoising = True, None
-        self._submission.hand_over(event)
+        return [self._submission] if self._submission.put(event) else []
 
 
 class SlotSubmission:
@@ -100,7 +105,7 @@ class SlotSubmission:
         self.span = tracing.current()
         self.expires_at = math.inf if deadline_seconds is None else time.perf_counter() + deadline_seconds
         self.slots = {item.item_id: Slot(item, key_of(item.record), self) for item in items}
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         # Held for single operations on the dictionary, never while anything waits.
         self._lock = threading.Lock()
         self._unread: dict[tuple[str, type[EngineEvent]], EngineEvent] = {}
@@ -123,13 +128,20 @@ class SlotSubmission:
             slot.cancel_requested = True
 
     def hand_over(self, event: EngineEvent) -> None:
-        """Takes an event in, from any thread; never blocks."""
+        """Takes an event in and wakes the reader, from any thread; never blocks."""
+        if self.put(event):
+            wake([self])
+
+    def put(self, event: EngineEvent) -> bool:
+        """Takes an event in, from any thread; never blocks. Returns whether the reader is to be woken."""
         with self._lock:
             is_first = not self._unread
             self._unread[event.item_id, type(event)] = event
-        if is_first:
-            with suppress(RuntimeError):  # the loop is closed: nobody reads any more
-                self._loop.call_soon_threadsafe(self._has_unread.set)
+        return is_first
+
+    def wake(self) -> None:
+        """Tells the reader that there is something to read; only in the event loop."""
+        self._has_unread.set()
 
     def _next(self) -> EngineEvent | None:
         """The oldest unread event. One at a time: what the reader has not taken can still be replaced by a newer."""
@@ -138,3 +150,26 @@ class SlotSubmission:
                 return self._unread.pop(next(iter(self._unread)))
             self._has_unread.clear()
             return None
+
+
+def emit_together(events: Iterable[tuple[Slot, EngineEvent]]) -> None:
+    """Hands events of pictures to their readers, from the engine thread.
+
+    Each event loop is woken once: every time it takes the interpreter from the engine in the middle of its work.
+    """
+    wake([reader for slot, event in events for reader in slot.put(event)])
+
+
+def wake(submissions: Iterable[SlotSubmission]) -> None:
+    """Wakes the readers of submissions, from any thread, each event loop once."""
+    by_loop: defaultdict[asyncio.AbstractEventLoop, list[SlotSubmission]] = defaultdict(list)
+    for one in submissions:
+        by_loop[one.loop].append(one)
+    for loop, readers in by_loop.items():
+        with suppress(RuntimeError):  # the loop is closed: nobody reads any more
+            loop.call_soon_threadsafe(_wake, readers)
+
+
+def _wake(readers: Sequence[SlotSubmission]) -> None:
+    for one in readers:
+        one.wake()

@@ -12,9 +12,7 @@ DDIM's steps need no history (`linear_steps.py`); Euler's are cheap, and what it
 
 from __future__ import annotations
 
-import copy
-from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,14 +20,12 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
 
 from services.generator import schedulers
+from services.generator.families.kept_factors import LARGE, KeptFactors
 
 MAX_KEPT = 64
 """Schedules whose factors are kept; one of 100 steps takes 160 KB."""
 
 KINDS = (DPMSolverMultistepScheduler, UniPCMultistepScheduler)
-
-_LARGE = 1000.0
-"""Values of which it shows whether steps clip them."""
 
 
 @dataclass(eq=False)
@@ -53,8 +49,7 @@ class HistorySteps:
     """Factors of the schedules of one family. The engine's thread is its only user."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[Hashable, torch.Tensor | None] = OrderedDict()
-        """By schedule, least recently used first."""
+        self._kept = KeptFactors(_read_off, MAX_KEPT)
 
     def begin(self, scheduler: Any, timesteps: Sequence[torch.Tensor], latents: torch.Tensor) -> History | None:
         """A picture's history before its first step. None where the scheduler has to take the steps itself.
@@ -66,14 +61,7 @@ class HistorySteps:
         """
         if type(scheduler) not in KINDS or latents.dtype != torch.float32:
             return None
-        key = (type(scheduler), tuple(scheduler.timesteps.tolist()), len(timesteps))
-        if key not in self._kept:
-            found = _read_off(copy.deepcopy(scheduler), timesteps)
-            self._kept[key] = None if found is None else found.to(latents.device)
-        self._kept.move_to_end(key)
-        if len(self._kept) > MAX_KEPT:
-            self._kept.popitem(last=False)
-        factors = self._kept[key]
+        factors = self._kept.find(scheduler, timesteps, latents.device)
         if factors is None:
             return None
         seen = latents.new_empty(1 + len(timesteps), latents.numel(), dtype=torch.float64)
@@ -86,7 +74,7 @@ def _read_off(scheduler: Any, timesteps: Sequence[torch.Tensor]) -> torch.Tensor
     count = 1 + len(timesteps)
     coordinates = torch.eye(count, dtype=torch.float64)
     # In the last place what all the others together make of large values.
-    signs = _LARGE * torch.tensor([(-1.0) ** index for index in range(count)], dtype=torch.float64)
+    signs = LARGE * torch.tensor([(-1.0) ** index for index in range(count)], dtype=torch.float64)
     places = torch.cat([coordinates, signs[:, None]], dim=1).view(count, count + 1, 1, 1, 1)
     generator = torch.Generator("cpu")
     latents, rows = places[0], []
@@ -95,7 +83,7 @@ def _read_off(scheduler: Any, timesteps: Sequence[torch.Tensor]) -> torch.Tensor
         latents = stepped.latents
         found = torch.stack([stepped.latents, stepped.clean]).view(2, -1)
         factors, large = found[:, :count], found[:, count]
-        if not torch.allclose(large, factors @ signs, rtol=1e-4, atol=1e-4 * _LARGE):
+        if not torch.allclose(large, factors @ signs, rtol=1e-4, atol=1e-4 * LARGE):
             return None
         rows.append(factors)
     return torch.stack(rows)

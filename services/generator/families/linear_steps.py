@@ -13,9 +13,7 @@ samplers draw noise.
 
 from __future__ import annotations
 
-import copy
-from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,20 +21,17 @@ from diffusers import DDIMScheduler
 
 from services.generator import schedulers
 from services.generator.families.base import Denoising
+from services.generator.families.kept_factors import LARGE, KeptFactors
 
 MAX_KEPT = 256
 """Schedules whose factors are kept."""
-
-_LARGE = 1000.0
-"""Values of which it shows whether steps clip them."""
 
 
 class LinearSteps:
     """Factors of the schedules of one family. The engine's thread is its only user."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[Hashable, torch.Tensor | None] = OrderedDict()
-        """By schedule, least recently used first."""
+        self._kept = KeptFactors(_read_off, MAX_KEPT)
 
     def factors(self, scheduler: Any, timesteps: Sequence[torch.Tensor], latents: torch.Tensor) -> torch.Tensor | None:
         """Factors [steps, 4] of latents and output for the next latents, then of both for the clean ones.
@@ -48,23 +43,15 @@ class LinearSteps:
             timesteps: Those of the picture, the last ones of the scheduler.
             latents: Of the picture.
         """
-        kind = type(scheduler)
-        if kind is not DDIMScheduler or latents.dtype != torch.float32:
+        if type(scheduler) is not DDIMScheduler or latents.dtype != torch.float32:
             return None
-        key = (tuple(scheduler.timesteps.tolist()), len(timesteps))
-        if key not in self._kept:
-            found = _read_off(copy.deepcopy(scheduler), timesteps)
-            self._kept[key] = None if found is None else found.to(latents.device)
-        self._kept.move_to_end(key)
-        if len(self._kept) > MAX_KEPT:
-            self._kept.popitem(last=False)
-        return self._kept[key]
+        return self._kept.find(scheduler, timesteps, latents.device)
 
 
 def _read_off(scheduler: Any, timesteps: Sequence[torch.Tensor]) -> torch.Tensor | None:
     latents, outputs = (
         torch.tensor(values, dtype=torch.float64).view(-1, 1, 1, 1)
-        for values in ((1.0, 0.0, _LARGE), (0.0, 1.0, -_LARGE))
+        for values in ((1.0, 0.0, LARGE), (0.0, 1.0, -LARGE))
     )
     generator = torch.Generator("cpu")
     rows = []
@@ -72,7 +59,7 @@ def _read_off(scheduler: Any, timesteps: Sequence[torch.Tensor]) -> torch.Tensor
         stepped = schedulers.step(scheduler, outputs, timestep, latents, generator)
         found = torch.stack([stepped.latents, stepped.clean]).view(2, -1)
         factors, large = found[:, :2], found[:, 2]
-        if not torch.allclose(large, _LARGE * (factors[:, 0] - factors[:, 1])):
+        if not torch.allclose(large, LARGE * (factors[:, 0] - factors[:, 1])):
             return None
         rows.append(factors.flatten())
     return torch.stack(rows).float()

@@ -12,7 +12,7 @@ import pytest
 from services.common.errors import CancelledError
 from services.generator.domain import EngineItem
 from services.generator.engine.base import Failed, Queued, StepDone
-from services.generator.engine.slots import Slot, SlotSubmission
+from services.generator.engine.slots import Slot, SlotSubmission, emit_together
 from tests.generator.families.running import RECORD
 
 STEPS = 10_000
@@ -59,6 +59,21 @@ async def test_a_busy_event_loop_is_woken_once_however_many_events_come(monkeypa
     monkeypatch.undo()
     assert len(wakes) == 1
     assert [type(event) for event in [event async for event in one.events()]] == [StepDone, Failed]
+
+
+async def test_events_of_several_pictures_wake_their_readers_event_loop_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    wake, wakes = loop.call_soon_threadsafe, []
+    calls = [submission("a"), submission("b", "c"), submission("d")]
+    slots = [slot for one in calls for slot in one.slots.values()]
+    calls[2].slots["d"].ended = True
+    monkeypatch.setattr(loop, "call_soon_threadsafe", lambda *args: wakes.append(wake(*args)))
+    ends = [(slot, Failed(slot.item.item_id, CancelledError())) for slot in slots]
+    in_a_thread(lambda: emit_together(ends)).join()
+    monkeypatch.undo()
+    assert len(wakes) == 1
+    for one, names in zip(calls[:2], ("a", "bc"), strict=True):
+        assert [event.item_id for event in [event async for event in one.events()]] == list(names)
 
 
 async def test_nothing_follows_the_last_event() -> None:
