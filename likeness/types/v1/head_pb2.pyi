@@ -56,13 +56,13 @@ class _FitDecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FitDecisi
     FIT_DECISION_UNSPECIFIED: _FitDecision.ValueType  # 0
     """Not said; never sent by a server."""
     FIT_DECISION_FITTED: _FitDecision.ValueType  # 1
-    """The learned one: it agrees with rankings it has not seen, not clearly less than the parent and LPIPS do."""
+    """The learned one: it agrees best with rankings it has not seen."""
     FIT_DECISION_FITTED_UNCHECKED: _FitDecision.ValueType  # 2
     """The learned one, from one target, so that nothing could be held out."""
     FIT_DECISION_PARENT: _FitDecision.ValueType  # 3
-    """The parent: the learned one agrees clearly less with held-out rankings, or not at all."""
+    """The parent: the learned one agrees less with held-out rankings."""
     FIT_DECISION_LPIPS: _FitDecision.ValueType  # 4
-    """The published LPIPS weights: the same, and they agree better than the parent."""
+    """The published LPIPS weights: they agree best."""
 
 class FitDecision(_FitDecision, metaclass=_FitDecisionEnumTypeWrapper):
     """Which head a fit ended with."""
@@ -70,13 +70,13 @@ class FitDecision(_FitDecision, metaclass=_FitDecisionEnumTypeWrapper):
 FIT_DECISION_UNSPECIFIED: FitDecision.ValueType  # 0
 """Not said; never sent by a server."""
 FIT_DECISION_FITTED: FitDecision.ValueType  # 1
-"""The learned one: it agrees with rankings it has not seen, not clearly less than the parent and LPIPS do."""
+"""The learned one: it agrees best with rankings it has not seen."""
 FIT_DECISION_FITTED_UNCHECKED: FitDecision.ValueType  # 2
 """The learned one, from one target, so that nothing could be held out."""
 FIT_DECISION_PARENT: FitDecision.ValueType  # 3
-"""The parent: the learned one agrees clearly less with held-out rankings, or not at all."""
+"""The parent: the learned one agrees less with held-out rankings."""
 FIT_DECISION_LPIPS: FitDecision.ValueType  # 4
-"""The published LPIPS weights: the same, and they agree better than the parent."""
+"""The published LPIPS weights: they agree best."""
 Global___FitDecision: _TypeAlias = FitDecision  # noqa: Y015
 
 @_typing.final

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.common.errors import InvalidInputError
 from services.common.heads import Distances, Head, distances
 from services.common.statistics import (
     BootstrapDifference,
@@ -35,8 +34,6 @@ from services.scorer.clpips.rankings import RankedSet, targets_of
 
 RESAMPLES = 2_000
 """Enough for a p of .001."""
-GUARD_RESAMPLES = 400
-"""Enough to tell whether 95 % of the differences are on one side; 3 ms for ten rankings of ten."""
 
 Table = NDArray[np.float64]
 """[pictures, (human rank, rank by distance, distance)]"""
@@ -93,20 +90,6 @@ def agreement_of(sets: Sequence[RankedSet], scores: Sequence[Distances]) -> floa
     """ICC(2,k) of the people and a metric that gave these distances."""
     rows = np.concatenate([_table(*pair) for pair in zip(sets, scores, strict=True)])
     return icc_value(rows[:, :2], IccForm.AGREEMENT_MEAN)
-
-
-def clearly_worse(sets: Sequence[RankedSet], scores: Sequence[Distances], others: Sequence[Distances]) -> bool:
-    """Whether `scores` agree less with the people than `others` do, beyond what the choice of targets explains.
-
-    True if they agree less, and the 95 % interval of the difference in ICC(2,k) is nowhere above 0: no usual choice of
-    targets is better. Where some choice leaves the coefficient undefined, true if they agree less.
-    """
-    first, second = (_by_target(sets, values) for values in (others, scores))
-    try:
-        gain = paired_bootstrap(first, second, _agreement, resamples=GUARD_RESAMPLES)
-        return gain.difference < 0 and gain.high <= 0
-    except InvalidInputError:
-        return agreement_of(sets, scores) < agreement_of(sets, others)
 
 
 def report(

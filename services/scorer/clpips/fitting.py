@@ -1,13 +1,9 @@
-"""A person's new head, guarded: it is left where it agrees clearly less with rankings that it has not seen.
+"""A person's new head, guarded: it is used only where it agrees with rankings that it has not seen.
 
 Every target is held out in turn, or a fifth of them where there are more than five, and its pictures are ordered by a
-head learned from the others. The new head is used unless its agreement ICC(2,k) with the held-out rankings is worse
-than the parent's or LPIPS's beyond what the choice of targets explains (paired bootstrap over targets, 95 %), or worse
-and not above 0; then whichever of these two agrees more is used, and a tie goes to the parent. Whoever agrees most
-with two or five targets is mostly chance: taking that one, whatever the distance, costs simulated raters some of what
-five rankings gain, and leaves more of them with a head worse than LPIPS (docs/benchmarks.md). With one target there is
-nothing to hold out: the new head is used, learned under the stronger prior (CLOSE_DEVIATION in `convex`), which keeps
-it close to the parent.
+head learned from the others. Whichever of this, the parent and LPIPS agrees most with the held-out rankings by
+ICC(2,k) is used; a tie goes to the new head, then to the parent. With one target there is nothing to hold out: the new
+head is used, learned under the stronger prior (CLOSE_DEVIATION in `convex`), which keeps it close to the parent.
 """
 
 from __future__ import annotations
@@ -17,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from services.common.heads import Distances, Head
-from services.scorer.clpips.alignment import agreement_of, clearly_worse, scores_by
+from services.scorer.clpips.alignment import agreement_of, scores_by
 from services.scorer.clpips.convex import fit_convex, tells_apart
 from services.scorer.clpips.rankings import RankedSet, folds_by_target, targets_of
 
@@ -77,11 +73,11 @@ def fit_profile(parent: Head, sets: Sequence[RankedSet], *, lpips: Head, tastes:
     if targets < 2:
         explanation = "learned from one target, close to its parent; rank another one to have it checked"
         return FitOutcome(fitted, Decision.FITTED_UNCHECKED, None, explanation)
-    scores, by_parent, by_lpips = held_out_scores(parent, sets, tastes), scores_by(parent, sets), scores_by(lpips, sets)
+    scores = held_out_scores(parent, sets, tastes)
     held_out = HeldOut(
         fitted=agreement_of(sets, scores),
-        parent=agreement_of(sets, by_parent),
-        lpips=agreement_of(sets, by_lpips),
+        parent=agreement_of(sets, scores_by(parent, sets)),
+        lpips=agreement_of(sets, scores_by(lpips, sets)),
         targets=targets,
         scores=tuple(scores),
     )
@@ -91,16 +87,13 @@ def fit_profile(parent: Head, sets: Sequence[RankedSet], *, lpips: Head, tastes:
         "held_out_lpips_icc2k": held_out.lpips,
     }
     fitted = replace(fitted, metrics={**fitted.metrics, **measured})
-    best = max(held_out.parent, held_out.lpips)
+    best = max(held_out.fitted, held_out.parent, held_out.lpips)
     figures = (
         f"on {targets} held-out targets the agreement ICC(2,k) is {held_out.fitted:.3f} when learned, "
         f"{held_out.parent:.3f} for the parent and {held_out.lpips:.3f} for LPIPS"
     )
-    # At 0 or below it agrees with nothing that it has not seen.
-    usable = held_out.fitted >= best or held_out.fitted > 0
-    if usable and not any(clearly_worse(sets, scores, others) for others in (by_parent, by_lpips)):
-        by_chance = ", a difference that chance explains" if held_out.fitted < best else ""
-        return FitOutcome(fitted, Decision.FITTED, held_out, f"learned: {figures}{by_chance}")
+    if held_out.fitted == best:
+        return FitOutcome(fitted, Decision.FITTED, held_out, f"learned: {figures}")
     if held_out.parent == best:
         return FitOutcome(parent, Decision.PARENT, held_out, f"kept the parent: {figures}")
     return FitOutcome(lpips, Decision.LPIPS, held_out, f"went back to LPIPS: {figures}")

@@ -12,7 +12,7 @@ from scipy import stats
 from services.common.errors import InvalidInputError
 from services.common.heads import Head, head_of
 from services.common.statistics import IccForm, icc
-from services.scorer.clpips.alignment import agreement_of, clearly_worse, report, scores_by
+from services.scorer.clpips.alignment import agreement_of, report, scores_by
 from services.scorer.clpips.rankings import RankedSet
 
 MakeSets = Callable[..., list[RankedSet]]
@@ -55,28 +55,6 @@ def test_a_metric_does_not_gain_on_itself_whatever_its_scale(lpips: Head, taste:
     found = report(sets, scores_by(lpips, sets), scores_by(same, sets), resamples=30)
     assert found.baseline == found.personal
     assert (found.agreement_gain.difference, found.agreement_gain.p) == (0.0, 1.0)
-
-
-def test_clearly_worse_is_hardly_ever_better(lpips: Head, taste: Array, make_sets: MakeSets) -> None:
-    sets = make_sets(taste, 6)
-    personal, published = scores_by(head_of(lpips.backbone, taste), sets), scores_by(lpips, sets)
-    assert clearly_worse(sets, published, personal)
-    assert not clearly_worse(sets, personal, published)
-    assert not clearly_worse(sets, personal, personal)
-    last_is_worse, first_is_worse = [*personal[:5], published[5]], [published[0], *personal[1:]]
-    assert clearly_worse(sets, last_is_worse, personal), "as good on all others, better on none"
-    # Drawn again, some choices of targets hold the one and not the other.
-    assert not clearly_worse(sets, last_is_worse, first_is_worse)
-    assert not clearly_worse(sets, first_is_worse, last_is_worse)
-
-
-def test_without_an_interval_the_lower_coefficient_is_the_worse_one(lpips: Head) -> None:
-    """Of one target no choice can be drawn."""
-    places = (1.0, 2.0, 3.0, 4.0)
-    sets = [RankedSet("a", np.ones((4, 40), np.float32), places)]
-    right, wrong = [np.array(places, np.float32)], [np.array([2, 1, 3, 4], np.float32)]
-    assert clearly_worse(sets, wrong, right)
-    assert not clearly_worse(sets, right, wrong)
 
 
 def test_rankings_of_one_target_are_one_group(lpips: Head, taste: Array, make_sets: MakeSets) -> None:

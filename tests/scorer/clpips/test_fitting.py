@@ -1,4 +1,4 @@
-"""The guard: what is used is never clearly worse on held-out rankings than what it came from, and says why."""
+"""The guard: what is used is never worse on held-out rankings than what it came from, and says why."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.common.heads import Backbone, Head, head_of
-from services.scorer.clpips.alignment import agreement_of, clearly_worse, report, scores_by
+from services.scorer.clpips.alignment import agreement_of, report, scores_by
 from services.scorer.clpips.convex import fit_convex
 from services.scorer.clpips.fitting import Decision, fit_profile, held_out_scores
 from services.scorer.clpips.rankings import RankedSet
@@ -40,47 +40,26 @@ def test_a_consistent_person_gets_a_head(lpips: Head, taste: Array, make_sets: M
     assert agreement_of(sets, outcome.held_out.scores) == outcome.held_out.fitted
 
 
-def test_what_is_used_is_never_clearly_worse_held_out(
+def test_what_is_used_is_never_the_worse_one_held_out(
     lpips: Head, taste: Array, make_sets: MakeSets, backbone: Backbone
 ) -> None:
     parent = head_of(backbone, lpips.array[::-1])
     seen = set()
-    for seed in range(24):
+    for seed in range(12):
         sets = _shuffled(make_sets(taste, 3, seed=seed), seed)
         outcome = fit_profile(parent, sets, lpips=lpips)
         assert outcome.held_out is not None
-        fitted, kept = outcome.held_out.fitted, {Decision.PARENT: parent, Decision.LPIPS: lpips}
-        others = {Decision.PARENT: outcome.held_out.parent, Decision.LPIPS: outcome.held_out.lpips}
-        best = max(others.values())
-        if outcome.decision is Decision.FITTED:
-            assert fitted >= best or fitted > 0
-            assert ("chance" in outcome.explanation) is (fitted < best)
-            assert outcome.head == fit_convex(parent, sets)
-        else:
-            assert fitted < best == others[outcome.decision]
-            assert outcome.head == kept[outcome.decision]
+        by_decision = {
+            Decision.FITTED: outcome.held_out.fitted,
+            Decision.PARENT: outcome.held_out.parent,
+            Decision.LPIPS: outcome.held_out.lpips,
+        }
+        assert by_decision[outcome.decision] == max(by_decision.values())
+        expected = {Decision.FITTED: fit_convex(parent, sets), Decision.PARENT: parent, Decision.LPIPS: lpips}
+        assert outcome.head == expected[outcome.decision]
         seen.add(outcome.decision)
     # Rankings by chance: no head wins always.
     assert seen == {Decision.FITTED, Decision.PARENT, Decision.LPIPS}
-
-
-def test_a_difference_that_chance_explains_takes_nothing_back(
-    lpips: Head, taste: Array, make_sets: MakeSets, backbone: Backbone
-) -> None:
-    """A crowd that is a little better on these targets, and not on all of them."""
-    crowd, decisions = head_of(backbone, taste), []
-    for seed in range(20):
-        sets = make_sets(taste, 5, noise=0.6, seed=seed)
-        outcome = fit_profile(crowd, sets, lpips=lpips)
-        assert outcome.held_out is not None
-        if outcome.held_out.fitted < outcome.held_out.parent:
-            scores = outcome.held_out.scores
-            clear = clearly_worse(sets, scores, scores_by(crowd, sets)) or clearly_worse(
-                sets, scores, scores_by(lpips, sets)
-            )
-            assert (outcome.decision is Decision.FITTED) is not clear
-            decisions.append(outcome.decision)
-    assert {Decision.FITTED, Decision.PARENT} <= set(decisions)
 
 
 def test_who_sees_as_the_parent_keeps_it(lpips: Head, make_sets: MakeSets, taste: Array, backbone: Backbone) -> None:
