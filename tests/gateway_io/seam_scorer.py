@@ -17,6 +17,7 @@ from likeness.scorer.v1 import scorer_service_pb2_grpc as scorer_grpc
 from likeness.types.v1 import head_pb2, model_pb2, score_pb2
 from services.common.errors import InvalidInputError, LikenessError, NotFoundError, Reason
 from services.common.grpc_errors import code_of, to_detail
+from services.common.head_messages import head_to_proto
 from services.common.heads import Backbone, Head, head_of
 from tests.gateway_io.seam_failures import Failures
 from tests.gateway_io.seam_pictures import closeness, difference, mean_color, picture
@@ -181,18 +182,6 @@ class SeamScorer(scorer_grpc.ScorerServiceServicer):
             if (known.model, known.revision, known.preprocessing) == ("mean", self.revision, PREPROCESSING):
                 return known.data
         return mean_color(_data(subject))
-
-
-def head_to_proto(head: Head) -> head_pb2.Head:
-    """A head as the scorer sends it."""
-    return head_pb2.Head(
-        metric=head.backbone.metric,
-        backbone_revision=head.backbone.revision,
-        layer_channels=head.backbone.layers,
-        weights=head.weights,
-        recipe=head_pb2.HEAD_RECIPE_PUBLISHED,
-        revision=head.revision,
-    )
 
 
 def _data(subject: scorer_pb.ScoreSubject) -> bytes:

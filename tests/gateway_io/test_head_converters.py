@@ -10,6 +10,7 @@ import pytest
 from likeness.scorer.v1 import scorer_service_pb2 as scorer_pb
 from likeness.types.v1 import head_pb2
 from services.common.errors import InternalError
+from services.common.head_messages import head_to_proto
 from services.common.heads import head_of
 from services.gateway.backends import head_converters
 from services.gateway.profiles.model import (
@@ -20,7 +21,7 @@ from services.gateway.profiles.model import (
     FitReport,
     HeldOutReport,
 )
-from tests.gateway_io.seam_scorer import BACKBONE, head_to_proto
+from tests.gateway_io.seam_scorer import BACKBONE
 
 HEAD = head_of(BACKBONE, [1, 2, 3])
 
