@@ -6,6 +6,7 @@ G + B rows for B pictures of which G are guided.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -40,19 +41,20 @@ def both(batch: Sequence[Denoising], values: torch.Tensor) -> torch.Tensor:
 
 def combine(batch: Sequence[Denoising], output: torch.Tensor) -> torch.Tensor:
     """Guided model output [B, ...] from that of the rows [G + B, ...]."""
-    guided = [index for index, one in enumerate(batch) if _is_guided(one)]
-    without, conditional = output[: len(guided)], output[len(guided) :]
-    if not guided:
+    scales = [one.conditioning[_SCALE] for one in batch if _is_guided(one)]
+    halves, conditional = output[: len(scales)], output[len(scales) :]
+    if not scales:
         return conditional
-    are_all = len(guided) == len(batch)
-    scales = torch.stack([batch[index].conditioning[_SCALE] for index in guided])
-    direction = (conditional if are_all else conditional[guided]) - without
+    if len(scales) < len(batch):
+        # To an unguided picture its conditional half is both: the direction is zero, whatever it is scaled by.
+        places, own_scales = itertools.count(), iter(scales)
+        guided = [_is_guided(one) for one in batch]
+        halves = output[[next(places) if is_one else len(scales) + at for at, is_one in enumerate(guided)]]
+        scales = [next(own_scales) if is_one else scales[0] for is_one in guided]
+    direction = conditional - halves
     # Multiplied in float32 and rounded once, as by the Python number of the stock pipelines.
-    scaled = (scales.view(-1, *[1] * (direction.ndim - 1)) * direction).to(output.dtype)
-    if are_all:
-        return without + scaled
-    conditional[guided] = without + scaled
-    return conditional
+    scaled = torch.stack(scales).view(-1, *[1] * (direction.ndim - 1)) * direction
+    return halves + scaled.to(output.dtype)
 
 
 def _is_guided(one: Denoising) -> bool:

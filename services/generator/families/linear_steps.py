@@ -57,12 +57,11 @@ def _read_off(scheduler: Any, timesteps: Sequence[torch.Tensor]) -> torch.Tensor
     rows = []
     for timestep in timesteps:
         stepped = schedulers.step(scheduler, outputs, timestep, latents, generator)
-        found = torch.stack([stepped.latents, stepped.clean]).view(2, -1)
-        factors, large = found[:, :2], found[:, 2]
-        if not torch.allclose(large, LARGE * (factors[:, 0] - factors[:, 1])):
-            return None
-        rows.append(factors.flatten())
-    return torch.stack(rows).float()
+        rows.append(torch.stack([stepped.latents, stepped.clean]))
+    found = torch.stack(rows).view(len(rows), 2, -1)
+    factors, large = found[..., :2], found[..., 2]
+    is_linear = torch.allclose(large, LARGE * (factors[..., 0] - factors[..., 1]))
+    return factors.flatten(1).float() if is_linear else None
 
 
 def step(batch: Sequence[Denoising], outputs: Sequence[torch.Tensor]) -> None:

@@ -14,7 +14,7 @@ from services.common.errors import InvalidInputError, Reason, UnavailableError
 from services.generator import noise, schedulers
 from services.generator.adapters.switch import selection
 from services.generator.domain import GenerationRecord
-from services.generator.families import guidance, history_steps, linear_steps
+from services.generator.families import guidance, history_steps, linear_steps, pictures
 from services.generator.families.base import NO_IMAGES, Conditioning, Denoising, Family
 
 PROMPT = "prompt_embeds"
@@ -171,8 +171,7 @@ class PipelineFamily(Family):
 
     def _pictures(self, decoded: torch.Tensor) -> list[Image.Image | None]:
         """RGB pictures of the decoder's output [B, 3, H, W] from -1 to 1."""
-        pictures: list[Image.Image | None] = self.pipeline.image_processor.postprocess(decoded, output_type="pil")
-        return pictures
+        return [*pictures.of_decoded(self.pipeline.image_processor, decoded)]
 
     def advance(self, one: Denoising, output: torch.Tensor) -> None:
         """Takes the step of a picture alone, by its factors or history where it has some."""

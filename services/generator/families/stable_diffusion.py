@@ -8,7 +8,7 @@ import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img import retrieve_latents
 from PIL import Image
 
-from services.generator.families import guidance
+from services.generator.families import guidance, pictures
 from services.generator.families.base import Conditioning, Denoising
 from services.generator.families.pipeline_family import PROMPT, by_text, next_timesteps, scaled_latents
 from services.generator.families.unet_family import UNetFamily
@@ -47,8 +47,8 @@ class StableDiffusion(UNetFamily):
         decoded = pipeline.vae.decode(scaled, return_dict=False, generator=generators)[0]
         checked, flags = pipeline.run_safety_checker(decoded, self.device, latents.dtype)
         shown = [True] * len(batch) if flags is None else [not flag for flag in flags]
-        pictures = pipeline.image_processor.postprocess(checked, output_type="pil", do_denormalize=shown)
-        return [picture if visible else None for picture, visible in zip(pictures, shown, strict=True)]
+        made = pictures.of_decoded(pipeline.image_processor, checked)
+        return [picture if visible else None for picture, visible in zip(made, shown, strict=True)]
 
     def _encode_picture(self, pixels: torch.Tensor, dtype: torch.dtype, generator: torch.Generator) -> torch.Tensor:  # noqa: ARG002
         vae = self.pipeline.vae
