@@ -48,7 +48,16 @@ def build(name: str, own: Any) -> Any:
         own: The scheduler that the model ships with.
     """
     # Building one computes its noise schedule, which can take as long as a picture's steps of it together.
-    return copy.deepcopy(_built(name, own))
+    return copied(_built(name, own))
+
+
+def copied(scheduler: Any) -> Any:
+    """A scheduler with a state of its own, as it was before its first step.
+
+    Tensors are shared: once they are made, schedulers put others in their places and never write into them.
+    """
+    shared = {id(value): value for value in vars(scheduler).values() if isinstance(value, torch.Tensor)}
+    return copy.deepcopy(scheduler, shared)
 
 
 @lru_cache(maxsize=64)

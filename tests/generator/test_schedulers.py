@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -21,6 +23,7 @@ from tests.generator.families.running import RECORD
 from tests.generator.gate import Gate
 from tests.generator.tiny import TINY
 
+_FLOW = "FlowMatchEulerDiscreteScheduler"
 Picture = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
@@ -87,3 +90,23 @@ def test_each_picture_gets_a_scheduler_of_its_own(tiny: LoadedModel) -> None:
     assert schedulers.build("dpmpp_2m", own) is not schedulers.build("dpmpp_2m", own)
     first = _draw(tiny.family, "dpmpp_2m", 3)
     assert np.array_equal(first, _draw(tiny.family, "dpmpp_2m", 3))
+
+
+@pytest.mark.parametrize("name", [*schedulers.CLASSES, "pndm", "flow_euler"])
+def test_what_copies_share_is_never_written_into(name: str) -> None:
+    kind = getattr(diffusers, (schedulers.CLASSES | {"pndm": "PNDMScheduler"}).get(name, _FLOW))
+    ready = kind()
+    ready.set_timesteps(6)
+    before = copy.deepcopy(vars(ready))
+    latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    first: list[torch.Tensor] = []
+    for _ in range(2):
+        one, generator, steps = schedulers.copied(ready), torch.Generator().manual_seed(0), [latents]
+        for timestep in one.timesteps:
+            scaled = one.scale_model_input(steps[-1], timestep) if hasattr(one, "scale_model_input") else steps[-1]
+            steps.append(schedulers.step(one, scaled.sin(), timestep, steps[-1], generator).latents)
+        first = first or steps
+        assert all(torch.equal(step, same) for step, same in zip(first, steps, strict=True))
+    for attribute, value in before.items():
+        now = getattr(ready, attribute) if attribute != "_internal_dict" else ready.config
+        assert torch.equal(value, now) if isinstance(value, torch.Tensor) else np.array_equal(value, now), attribute

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
@@ -22,6 +23,10 @@ PROMPT = "prompt_embeds"
 
 _ALONE = "alone"
 """Marks prompts in the cache that were encoded one by one."""
+
+
+_MAX_READY = 64
+"""Schedules that are kept; one takes some 20 KB."""
 
 
 class Given(NamedTuple):
@@ -57,6 +62,8 @@ class PipelineFamily(Family):
         super().__init__(pipeline, **options)
         self._linear_steps = linear_steps.LinearSteps()
         self._history_steps = history_steps.HistorySteps()
+        self._ready: OrderedDict[Hashable, Any] = OrderedDict()
+        """Schedulers with their timesteps set, by all that these depend on, least recently used first."""
         missing = [part for part in self._needed_parts if getattr(pipeline, part) is None]
         if missing:
             message = f"a {type(pipeline).__name__} cannot read prompts without {' and '.join(missing)}"
@@ -151,10 +158,17 @@ class PipelineFamily(Family):
 
     def _scheduler(self, record: GenerationRecord) -> Any:
         """A fresh scheduler with the picture's timesteps."""
-        scheduler = schedulers.build(record.scheduler, self.pipeline.scheduler)
-        # On the CPU: schedulers compare and index with timesteps, and on a GPU each time would wait for its kernels.
-        scheduler.set_timesteps(**self._timestep_arguments(record, scheduler), device="cpu")
-        return scheduler
+        own = self.pipeline.scheduler
+        key = (own, record.scheduler, record.steps, record.width_pixels, record.height_pixels)
+        if key not in self._ready:
+            scheduler = schedulers.build(record.scheduler, own)
+            # On the CPU: schedulers compare and index with timesteps; on a GPU each time would wait for its kernels.
+            scheduler.set_timesteps(**self._timestep_arguments(record, scheduler), device="cpu")
+            self._ready[key] = scheduler
+        self._ready.move_to_end(key)
+        if len(self._ready) > _MAX_READY:
+            self._ready.popitem(last=False)
+        return schedulers.copied(self._ready[key])
 
     def _start(
         self,
