@@ -13,7 +13,9 @@ Latency is from the time a picture is asked for to the picture, in seconds; a pi
 length after its beginning counts with the time until then and as unfinished. The quality column is the mean absolute
 pixel difference, of 255, to the stock pipeline alone for the first pictures of the list. Overhead is the engine's time
 for a long queue over that of the bare calls of text encoder, denoiser and decoder in it. Rows go to
-benchmarks/results/generation_load.csv, and with a summary to generation_load.json.
+benchmarks/results/generation_load.csv, and with a summary to generation_load.json. What a picture takes the engine,
+alone and in full batches, is measured right before and after its run under each load, as the machine is not always as
+fast; `capacity/validation.py` simulates the run from it.
 """
 
 from __future__ import annotations
@@ -59,6 +61,8 @@ LOADS = (0.5, 0.8, 0.95)
 QUEUE = 32
 """Pictures of the long queue that capacity and overhead are measured on."""
 COMPARED = 12
+ALONE, FULL_BATCHES = 6, 3
+"""Pictures, and full batches, that what a picture takes is measured on."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ def main() -> None:
         return run(model.family.pipeline, [record])[0]
 
     rows: list[Row] = []
+    costs: list[dict[str, float]] = []
     queues: dict[str, dict[str, float]] = {}
     for mix in ("alike", "mixed"):
         queues[mix] = long_queue(model, ways, requests(model, mix, QUEUE, seed=0))
@@ -107,9 +112,15 @@ def main() -> None:
             arrivals = poisson(rate, options.seconds, seed=int(100 * load))
             records = requests(model, mix, len(arrivals), seed=1)
             for way, start in ways.items():
+                is_simulated = (mix, way) == ("alike", "step")
+                before = picture_seconds(start, records, model.max_batch) if is_simulated else {}
                 rows.append(under_load(mix, load, way, start, arrivals, records, alone))
+                after = picture_seconds(start, records, model.max_batch) if is_simulated else {}
+                if is_simulated:
+                    costs.append({"load": load} | {name: (before[name] + after[name]) / 2 for name in before})
                 Console().print(f"{mix} {load} {way}: mean {rows[-1].mean_seconds:.2f} s")
-    write(options.out, rows, {"queues": queues, "ratios": ratios(rows), "setting": setting(options, model)})
+    summary = {"queues": queues, "costs": costs, "ratios": ratios(rows), "setting": setting(options, model)}
+    write(options.out, rows, summary)
     show(rows, queues)
 
 
@@ -131,6 +142,20 @@ def long_queue(
         if way == "step":
             found["step_overhead"] = spent / bare.seconds - 1
     return found
+
+
+def picture_seconds(start: Callable[[], Server], records: Sequence[GenerationRecord], most: int) -> dict[str, float]:
+    """What a picture takes where each is alone, and where they wait in a queue of full batches."""
+    server = start()
+    asyncio.run(make_all(server, records[:4]))
+    began = time.perf_counter()
+    for record in records[:ALONE]:
+        asyncio.run(make_all(server, [record]))
+    alone = time.perf_counter()
+    asyncio.run(make_all(server, records[: FULL_BATCHES * most]))
+    full = time.perf_counter()
+    server.close()
+    return {"alone_seconds": (alone - began) / ALONE, "full_seconds": (full - alone) / (FULL_BATCHES * most)}
 
 
 def under_load(

@@ -108,14 +108,15 @@ def load() -> Iterable[Row]:
     queue = found["queues"]["alike"]
     setting = found["setting"]
     steps, most = setting["alike"]["steps"], setting["max_batch"]
-    # Two points of the curve were measured apart from the load: pictures one after the other, and in full batches.
-    alone = 1 / queue["stock_pictures_per_second"] / steps
-    full = most / queue["step_pictures_per_second"] / steps
-    slope = (full - alone) / (most - 1)
-    model = Model("embedded", steps, most, Curve(alone - slope, slope), max_waiting=10**6)
+    costs = {one["load"]: one for one in found["costs"]}
     for row in found["rows"]:
         if (row["mix"], row["way"]) != ("alike", "step"):
             continue
+        # Two points of the curve, measured without load before and after: a picture alone, and in full batches.
+        alone = costs[row["load"]]["alone_seconds"] / steps
+        full = costs[row["load"]]["full_seconds"] * most / steps
+        slope = (full - alone) / (most - 1)
+        model = Model("embedded", steps, most, Curve(alone - slope, slope), max_waiting=10**6)
         rate = row["load"] * queue["request_pictures_per_second"]
         arrivals = poisson(rate, setting["seconds"], seed=int(100 * row["load"]))
         run = simulate(model, map(Call, arrivals), replicas=1, until=600)
