@@ -10,6 +10,7 @@ hardly counts; with more threads the same work weighs more, since only the netwo
 
     together    pictures whose scheduler is DDIM take its step together (`families/linear_steps.py`)
     history     steps of DPM++ and UniPC are made of what the picture has seen (`families/history_steps.py`)
+    pictures    what the decoder gives is rounded to bytes before it is taken to PIL (`families/pictures.py`)
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from benchmarks.step_level import StepServer, bare_calls, make_all, requests
 from services.common.profile import load_profile
 from services.common.settings import Settings
 from services.generator.domain import GenerationRecord
+from services.generator.families import pictures
 from services.generator.families.history_steps import HistorySteps
 from services.generator.families.linear_steps import LinearSteps
 from services.generator.pipelines import LoadedModel, load_model
@@ -67,7 +69,18 @@ def without_history() -> Iterator[None]:
         yield
 
 
-CHANGES: dict[str, Callable[[], AbstractContextManager[None]]] = {"together": one_by_one, "history": without_history}
+@contextmanager
+def as_stock() -> Iterator[None]:
+    """The image processor makes the pictures."""
+    with replaced([(pictures, "of_decoded", lambda processor, decoded: processor.postprocess(decoded))]):
+        yield
+
+
+CHANGES: dict[str, Callable[[], AbstractContextManager[None]]] = {
+    "together": one_by_one,
+    "history": without_history,
+    "pictures": as_stock,
+}
 """Changes by name, with what undoes them meanwhile."""
 
 
@@ -81,7 +94,7 @@ def main() -> None:
     rows = []
     for change, undone in CHANGES.items():
         # Requests that are all alike have the model's own scheduler, DDIM.
-        for mix in ("alike", "mixed") if change == "together" else ("mixed",):
+        for mix in ("mixed",) if change == "history" else ("alike", "mixed"):
             records = requests(model, mix, QUEUE, seed=0)
             found: dict[str, list[float]] = {"without": [], "with": []}
             for _ in range(options.repeats):
