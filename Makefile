@@ -57,7 +57,7 @@ format: $(STAMP)  ## Formats the code and mends what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-models: $(STAMP)  ## Retrains the embedded models from scratch (about nine hours on one core; resumes)
+models: $(STAMP)  ## Retrains the embedded models from scratch (about ten hours on one core; resumes)
 	$(BIN)/python -m world.training.all
 
 protos: $(STAMP)  ## Generates the Python contracts from protos/

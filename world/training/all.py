@@ -1,7 +1,7 @@
 """Trains every embedded model from nothing: ``python -m world.training.all`` (``make models``).
 
 Finished parts are skipped and interrupted ones go on where they stopped; ``--fresh`` forgets both. Steps are
-counted, not timed: about nine hours on one CPU core, of which the shipped generator takes six.
+counted, not timed: about ten hours on one CPU core, of which the shipped generator takes six.
 """
 
 from __future__ import annotations

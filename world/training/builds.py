@@ -28,7 +28,7 @@ class Build:
 
 EMBEDDED = Build("denoiser", "generator-embedded", (64, 128, 192), 1, SEED, 28_500)
 SMALL = Build("denoiser-small", "generator-embedded-small", (32, 64, 96), 1, SEED, 6_000)
-OTHER = Build("denoiser-other", "generator-embedded-other", (48, 112), 1, SEED + 57, 6_000)
+OTHER = Build("denoiser-other", "generator-embedded-other", (48, 112), 1, SEED + 57, 12_500)
 
 FURTHER = (SMALL, OTHER)
 """For comparisons of generators: in the profile `comparison`, and not held to the gates."""
