@@ -84,17 +84,21 @@ async def nodes() -> AsyncIterator[Nodes]:
         joining = [f"--address={head.address}:{GCS_PORT}", f"--num-cpus={WORKER_CPUS}"]
         first, second = [await net.add(name, _ray(folder, *joining), env) for name in WORKERS]
         objects = folder / "objects"
-        gateway = await net.add(
-            "gateway",
-            [sys.executable, "-m", "services.gateway.app"],
-            _clean() | _of_the_gateway(folder, postgres.url, redis.url, objects, (first, head, second)),
-        )
-        running = Nodes(head, (first, second), f"{gateway.address}:{GATEWAY_PORT}", postgres.url, objects)
+        workers = (first, second)
         try:
             async with asyncio.timeout(START_SECONDS):
                 await _deploy(folder, head, env)
-                while not all(all(running.replicas(name)) for name in APPLICATIONS):
+                while not all(worker.processes(f"ServeReplica:{name}") for worker in workers for name in APPLICATIONS):
                     await asyncio.sleep(0.5)
+                # Before the gateway looks for a proxy: one that has found another stays with it.
+                async with grpc.aio.insecure_channel(f"{first.address}:{SERVE_PORT}") as proxy:
+                    await proxy.channel_ready()
+                gateway = await net.add(
+                    "gateway",
+                    [sys.executable, "-m", "services.gateway.app"],
+                    _clean() | _of_the_gateway(folder, postgres.url, redis.url, objects, (first, head, second)),
+                )
+                running = Nodes(head, workers, f"{gateway.address}:{GATEWAY_PORT}", postgres.url, objects)
                 await running.serving()
         except TimeoutError:
             said = {name: net.log(name) for name in ("head", *WORKERS, "gateway")}
