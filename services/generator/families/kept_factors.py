@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+
+from services.generator import schedulers
+from services.generator.families.kept import Kept
 
 ReadOff = Callable[[Any, Sequence[torch.Tensor]], torch.Tensor | None]
 """Leads a scheduler through timesteps; None where its steps are not linear."""
@@ -22,9 +23,7 @@ class KeptFactors:
     def __init__(self, read_off: ReadOff, most: int) -> None:
         """Takes what reads factors off a scheduler, and of how many schedules they are kept."""
         self._read_off = read_off
-        self._most = most
-        self._kept: OrderedDict[Hashable, torch.Tensor | None] = OrderedDict()
-        """By schedule, least recently used first."""
+        self._kept: Kept[torch.Tensor | None] = Kept(most)
 
     def find(self, scheduler: Any, timesteps: Sequence[torch.Tensor], device: torch.device) -> torch.Tensor | None:
         """Factors on a device. None where the scheduler has to take the steps itself.
@@ -34,11 +33,9 @@ class KeptFactors:
             timesteps: Those of the picture, the last ones of the scheduler.
             device: That of the picture's latents.
         """
-        key = (type(scheduler), tuple(scheduler.timesteps.tolist()), len(timesteps))
-        if key not in self._kept:
-            found = self._read_off(copy.deepcopy(scheduler), timesteps)
-            self._kept[key] = None if found is None else found.to(device)
-        self._kept.move_to_end(key)
-        if len(self._kept) > self._most:
-            self._kept.popitem(last=False)
-        return self._kept[key]
+
+        def read_off() -> torch.Tensor | None:
+            found = self._read_off(schedulers.copied(scheduler), timesteps)
+            return None if found is None else found.to(device)
+
+        return self._kept.find((type(scheduler), tuple(scheduler.timesteps.tolist()), len(timesteps)), read_off)

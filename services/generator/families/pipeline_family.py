@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
@@ -17,6 +16,7 @@ from services.generator.adapters.switch import selection
 from services.generator.domain import GenerationRecord
 from services.generator.families import guidance, history_steps, linear_steps, pictures
 from services.generator.families.base import NO_IMAGES, Conditioning, Denoising, Family
+from services.generator.families.kept import Kept
 
 PROMPT = "prompt_embeds"
 """Name of the text embedding [tokens, channels] in a picture's conditioning."""
@@ -24,9 +24,8 @@ PROMPT = "prompt_embeds"
 _ALONE = "alone"
 """Marks prompts in the cache that were encoded one by one."""
 
-
-_MAX_READY = 64
-"""Schedules that are kept; one takes some 20 KB."""
+_MAX_SCHEDULES = 64
+"""Schedulers that are kept with their timesteps; one takes a few KB beside what all of its kind share."""
 
 
 class Given(NamedTuple):
@@ -62,8 +61,8 @@ class PipelineFamily(Family):
         super().__init__(pipeline, **options)
         self._linear_steps = linear_steps.LinearSteps()
         self._history_steps = history_steps.HistorySteps()
-        self._ready: OrderedDict[Hashable, Any] = OrderedDict()
-        """Schedulers with their timesteps set, by all that these depend on, least recently used first."""
+        self._schedules: Kept[Any] = Kept(_MAX_SCHEDULES)
+        """Schedulers with their timesteps set, by all that these depend on."""
         missing = [part for part in self._needed_parts if getattr(pipeline, part) is None]
         if missing:
             message = f"a {type(pipeline).__name__} cannot read prompts without {' and '.join(missing)}"
@@ -159,16 +158,15 @@ class PipelineFamily(Family):
     def _scheduler(self, record: GenerationRecord) -> Any:
         """A fresh scheduler with the picture's timesteps."""
         own = self.pipeline.scheduler
-        key = (own, record.scheduler, record.steps, record.width_pixels, record.height_pixels)
-        if key not in self._ready:
+
+        def with_timesteps() -> Any:
             scheduler = schedulers.build(record.scheduler, own)
             # On the CPU: schedulers compare and index with timesteps; on a GPU each time would wait for its kernels.
             scheduler.set_timesteps(**self._timestep_arguments(record, scheduler), device="cpu")
-            self._ready[key] = scheduler
-        self._ready.move_to_end(key)
-        if len(self._ready) > _MAX_READY:
-            self._ready.popitem(last=False)
-        return schedulers.copied(self._ready[key])
+            return scheduler
+
+        key = (own, record.scheduler, record.steps, record.width_pixels, record.height_pixels)
+        return schedulers.copied(self._schedules.find(key, with_timesteps))
 
     def _start(
         self,
